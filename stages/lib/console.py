@@ -1,0 +1,81 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""How a stage starts, shows progress and ends."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from stages.lib import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+_PR_SET_PDEATHSIG = 1
+_INTERNAL = 70  # EX_SOFTWARE of sysexits.h
+
+T = TypeVar("T")
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this process when DVC is killed: DVC itself leaves its commands running."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def run(stage: str, main: Callable[..., None], *names: str) -> None:
+    """Run `main` with the command line's words, one for each of `names`, and exit.
+
+    `--debug`, or ENGINERY_DEBUG=1 in the environment, shows tracebacks.
+    """
+    _die_with_parent()
+    words = [word for word in sys.argv[1:] if word != "--debug"]
+    debug = len(words) < len(sys.argv) - 1 or os.environ.get("ENGINERY_DEBUG") == "1"
+    if len(words) != len(names):
+        usage = " ".join(f"<{name}>" for name in names)
+        sys.stderr.write(f"usage: python -m stages.{stage} {usage} [--debug]\n")
+        raise SystemExit(64)
+    sys.exit(guarded(" ".join([stage, *words]), lambda: main(*words), debug=debug))
+
+
+def guarded(title: str, work: Callable[[], None], *, debug: bool) -> int:
+    """Do `work`; print what went wrong as a paragraph; return the exit code."""
+    try:
+        work()
+    except errors.EngineryError as error:
+        if debug:
+            traceback.print_exc()
+        sys.stderr.write(f"\n{title}: {error.paragraph()}\n\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\n{title}: interrupted; nothing half-written was left in place\n")
+        return 130
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        sys.stderr.write(
+            f"\n{title}: unexpected {type(error).__name__}: {error}\n\n"
+            "This is a fault of enginery, not of your files. Run the same command with --debug"
+            " for the traceback, and report it.\n\n"
+        )
+        return _INTERNAL
+    return 0
+
+
+def say(line: str) -> None:
+    """Print one line for the person who watches."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def progress(items: Iterable[T], *, total: int, unit: str, label: str) -> Iterator[T]:
+    """Pass `items` on under a progress bar with rate and time left; none without a terminal."""
+    from tqdm import tqdm  # a third of the start-up of a small stage
+
+    bar: Any = tqdm(items, total=total, unit=unit, desc=label, disable=None, leave=False, delay=1)
+    yield from bar

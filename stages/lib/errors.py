@@ -1,0 +1,143 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every way a stage can fail: an exit code of its own and a paragraph that says how to mend it.
+
+A scheduler tells the failures apart by the code; a person reads what failed, what that usually
+means, and the command that mends it.
+"""
+
+from __future__ import annotations
+
+import textwrap
+
+
+class EngineryError(Exception):
+    """A failure with a known cause.
+
+    Attributes:
+        exit_code: what the process returns; unique for each subclass.
+        usually: one sentence on what this failure usually means.
+        mend: the command or edit that mends it.
+    """
+
+    exit_code: int = 1
+    usually: str = ""
+
+    def __init__(self, what: str, *, mend: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.mend = mend
+
+    def paragraph(self) -> str:
+        """The whole message as shown to a person."""
+        lines = [self.what]
+        if self.usually:
+            lines += ["", textwrap.fill(self.usually, 100)]
+        return "\n".join([*lines, "", f"To mend it: {self.mend}"])
+
+
+class ParamsError(EngineryError):
+    """params.yaml is not what the schema, or the files it names, allow."""
+
+    exit_code = 2
+
+
+class PinError(EngineryError):
+    """The machine differs from the pins in params.yaml."""
+
+    exit_code = 3
+    usually = (
+        "Pins are part of the recipe: another version may make another engine, so the stage"
+        " stops instead of building something that nobody asked for."
+    )
+
+
+class SourceModelError(EngineryError):
+    """The source model cannot be read, or is not the model that params.yaml describes."""
+
+    exit_code = 4
+
+
+class SamplesError(EngineryError):
+    """A sample file is missing, malformed or holds values that no model should see."""
+
+    exit_code = 5
+
+
+class ParityError(EngineryError):
+    """The exported graph does not compute what the framework computes."""
+
+    exit_code = 6
+    usually = (
+        "The exporter translated an operator differently, or the model behaves differently in"
+        " training mode. No later stage can repair this."
+    )
+
+
+class ProofError(EngineryError):
+    """A clean-up pass changed what the graph computes."""
+
+    exit_code = 7
+
+
+class GraphError(EngineryError):
+    """A graph between two stages is not what the next one needs."""
+
+    exit_code = 8
+
+
+class CalibrationError(EngineryError):
+    """Ranges are missing, unusable or made for another graph."""
+
+    exit_code = 9
+
+
+class UnsupportedError(EngineryError):
+    """TensorRT's parser refuses nodes of the graph."""
+
+    exit_code = 10
+    usually = "TensorRT has no implementation for these nodes as they stand."
+
+
+class BuildError(EngineryError):
+    """TensorRT accepted the graph but could not build an engine from it."""
+
+    exit_code = 11
+
+
+class MetricError(EngineryError):
+    """The task metric cannot be computed."""
+
+    exit_code = 12
+
+
+class GateError(EngineryError):
+    """The engine was built and measured, and a gate in params.yaml says no."""
+
+    exit_code = 13
+    usually = "Nothing is broken: the engine was measured and is not good enough for its gates."
+
+
+class NoDeviceError(EngineryError):
+    """The command needs a GPU that this machine lacks."""
+
+    exit_code = 14
+
+
+class ArtifactError(EngineryError):
+    """An output of an earlier stage is missing, altered or unreadable."""
+
+    exit_code = 15
+
+
+class StorageError(EngineryError):
+    """The disk is full or refuses the write."""
+
+    exit_code = 16
+    usually = "Artifacts appear whole or not at all, so nothing half-written was left in place."
+
+
+class DeviceError(EngineryError):
+    """The engine was run on a GPU, and failed or answered wrongly."""
+
+    exit_code = 17

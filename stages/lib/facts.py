@@ -1,0 +1,69 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""facts.json: what a stage says about its own run, so that `package` can prove the chain."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.lib import files, layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+SCHEMA_VERSION = 1
+
+
+def code() -> dict[str, str]:
+    """SHA-256 of each file of `stages` that this process has imported, by path."""
+    root = Path.cwd()
+    ran: dict[str, str] = {}
+    for name, module in sorted(sys.modules.items()):
+        origin = getattr(module, "__file__", None)
+        if origin and (name in ("stages", "__main__") or name.startswith("stages.")):
+            path = Path(origin)
+            if path.is_relative_to(root / "stages") and path.stat().st_size:
+                ran[path.relative_to(root).as_posix()] = files.sha256(path)
+    return dict(sorted(ran.items()))
+
+
+def write(
+    stage: str,
+    name: str,
+    *,
+    inputs: Iterable[Path],
+    outputs: Iterable[Path],
+    params: Mapping[str, Any],
+    versions: Mapping[str, str],
+    details: Mapping[str, Any],
+) -> None:
+    """Write the facts of one run.
+
+    Args:
+        stage: name of the stage.
+        name: the model or engine it ran for.
+        inputs: files and folders it read; each file's SHA-256 is recorded.
+        outputs: files and folders it wrote; likewise.
+        params: the values it used, by dotted key.
+        versions: installed version by package, as checked against the pins.
+        details: what the stage itself has to say: what changed, what was found.
+    """
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "stage": stage,
+        "name": name,
+        "inputs": _digests(inputs),
+        "outputs": _digests(outputs),
+        "code": code(),
+        "params": dict(params),
+        "versions": {**versions, "python": ".".join(platform.python_version_tuple()[:2])},
+        "details": dict(details),
+    }
+    files.write_json(layout.facts(stage, name), document)
+
+
+def _digests(paths: Iterable[Path]) -> dict[str, str]:
+    return {file: digest for path in paths for file, digest in files.digests(path).items()}

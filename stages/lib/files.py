@@ -1,0 +1,166 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""Files that appear whole or not at all, canonical JSON, and digests."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.lib import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CHUNK = 1 << 20
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed runs left beside `path`."""
+    for stale in path.parent.glob(f".{path.name}.*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn a full or read-only disk, met while writing `path`, into a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+            raise
+        msg = f"could not write {path}: {os.strerror(error.errno)}"
+        raise errors.StorageError(
+            msg, mend=f"make room (`df -h {path.parent}`), then run the same command again"
+        ) from error
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; move it there if the block succeeds.
+
+    The block may make a file or a folder of the temporary path. If it raises, or the process is
+    killed, `path` is as it was before.
+
+    Raises:
+        StorageError: the disk is full or read-only.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        temporary = _beside(path)
+        try:
+            yield temporary
+            _sync(temporary)
+            _replace(temporary, path)
+        finally:
+            if temporary.is_dir():
+                shutil.rmtree(temporary, ignore_errors=True)
+            else:
+                temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    for file in _files(path) if path.is_dir() else [path]:
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        # A folder cannot replace a full one: the old one steps aside first.
+        aside = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
+        path.rename(aside)
+        temporary.rename(path)
+        shutil.rmtree(aside)
+    else:
+        temporary.replace(path)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all."""
+    with writing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as canonical JSON: sorted keys, two spaces, one final newline."""
+    write_bytes(path, canonical_json(value))
+
+
+def canonical_json(value: Any) -> bytes:
+    """Encode `value` canonically; refuses NaN and infinity, which JSON does not have.
+
+    Raises:
+        ValueError: `value` holds a float that is not finite.
+    """
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode()
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON artifact.
+
+    Raises:
+        ArtifactError: the file is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise missing(path) from None
+    except ValueError as error:
+        msg = f"{path} is not valid JSON: {error}"
+        raise errors.ArtifactError(msg, mend="`make repro` makes it again") from None
+
+
+def missing(path: Path) -> errors.ArtifactError:
+    """The error for an output of an earlier stage that is not there."""
+    msg = f"{path} is not there: the stage that writes it has not run, or failed"
+    return errors.ArtifactError(msg, mend="run `make repro` (or `dvc repro`), which runs it first")
+
+
+def need(path: Path) -> Path:
+    """Return `path` if it exists.
+
+    Raises:
+        ArtifactError: it does not.
+    """
+    if not path.exists():
+        raise missing(path)
+    return path
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file, read in chunks."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+    except FileNotFoundError:
+        raise missing(path) from None
+    return digest.hexdigest()
+
+
+def _files(folder: Path) -> list[Path]:
+    found = (Path(root) / name for root, _, names in os.walk(folder) for name in names)
+    ignored = ("__pycache__", ".gitkeep")
+    return sorted(file for file in found if not any(part in ignored for part in file.parts))
+
+
+def digests(path: Path) -> dict[str, str]:
+    """SHA-256 of a file, or of each file below a folder, by path relative to the root."""
+    if path.is_dir():
+        return {file.as_posix(): sha256(file) for file in _files(path)}
+    return {path.as_posix(): sha256(path)}

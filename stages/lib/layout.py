@@ -1,0 +1,121 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where everything lies: one rule, compared with dvc.yaml by tests/test_dag.py.
+
+All paths are relative to the project's root, in which every stage runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+PARAMS_SCHEMA = Path("schemas/params.schema.json")
+ARTIFACTS = Path("artifacts")
+PARAMS_OK = ARTIFACTS / "params.ok"
+LOGS = Path(".logs")
+OVERVIEW = ARTIFACTS / "overview"
+
+SPLITS = ("probe", "calibration", "validation")
+GRAPH_FILE = "model.onnx"
+GRAPH_DATA = "model.onnx.data"
+
+
+def model_source(model: str) -> Path:
+    """Folder with all that `export` reads: code and weights, or an ONNX file and its data."""
+    return Path("models") / model / "source"
+
+
+def samples(model: str, split: str) -> Path:
+    """Folder of .npz files: one array per input, and the labels; the first axis counts samples."""
+    return Path("models") / model / "samples" / split
+
+
+def rewrites(model: str) -> Path:
+    """Folder of the user's own graph rewrites; there, though often empty."""
+    return Path("models") / model / "rewrites"
+
+
+def metric(model: str) -> Path:
+    """Folder of the user's own task metric; there, though often empty."""
+    return Path("models") / model / "metric"
+
+
+def exported(model: str) -> Path:
+    """Graph folder written by `export`."""
+    return ARTIFACTS / "onnx" / model / "exported"
+
+
+def clean(model: str) -> Path:
+    """Graph folder written by `sanitize`."""
+    return ARTIFACTS / "onnx" / model / "clean"
+
+
+def observations(model: str) -> Path:
+    """Histograms and per-channel maxima written by `observe`."""
+    return ARTIFACTS / "observations" / model / "observations.npz"
+
+
+def cache(model: str, method: str) -> Path:
+    """Calibration cache in TensorRT's text format, written by `calibrate`."""
+    return ARTIFACTS / "calibration" / model / f"{method}.cache"
+
+
+def typed(engine: str) -> Path:
+    """Strongly typed graph folder written by `precision`."""
+    return ARTIFACTS / "onnx" / engine / "typed"
+
+
+def plan(engine: str) -> Path:
+    """Serialized engine written by `build`."""
+    return ARTIFACTS / "engines" / engine / "model.plan"
+
+
+def report(engine: str) -> Path:
+    """Measurements written by `validate`."""
+    return ARTIFACTS / "reports" / engine / "report.json"
+
+
+def metrics(engine: str) -> Path:
+    """The few figures of the report that `dvc metrics` shows, written by `validate`."""
+    return ARTIFACTS / "metrics" / f"{engine}.json"
+
+
+def verdict(engine: str) -> Path:
+    """Decision written by `gate`."""
+    return ARTIFACTS / "verdicts" / engine / "verdict.json"
+
+
+def package(engine: str) -> Path:
+    """Triton model repository entry written by `package`."""
+    return ARTIFACTS / "packages" / engine
+
+
+def facts(stage: str, name: str) -> Path:
+    """What a stage says about its run, for `package` alone to read."""
+    folders = {
+        "export": ARTIFACTS / "onnx" / name,
+        "sanitize": ARTIFACTS / "onnx" / name,
+        "observe": ARTIFACTS / "observations" / name,
+        "calibrate": ARTIFACTS / "calibration" / name,
+        "precision": ARTIFACTS / "onnx" / name,
+        "build": ARTIFACTS / "engines" / name,
+        "validate": ARTIFACTS / "reports" / name,
+        "gate": ARTIFACTS / "verdicts" / name,
+    }
+    return folders[stage] / f"{stage}.facts.json"
+
+
+def schema(kind: str) -> Path:
+    """JSON Schema of one kind of document: `facts`, `report`, `verdict`, `manifest` and so on."""
+    return Path("schemas") / f"{kind}.schema.json"
+
+
+def device_evidence(engine: str) -> Path:
+    """Evidence written by the command `device`; never an output of a stage."""
+    return Path("evidence") / f"{engine}.device.json"
+
+
+def log(stage: str, name: str) -> Path:
+    """Untracked log of a stage: builder messages and the like."""
+    return LOGS / f"{stage}-{name}.log"

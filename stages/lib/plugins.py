@@ -1,0 +1,46 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""Finds exporters and backends by name, and the user's own entries: no central table to edit."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def load(package: str, name: str) -> Any:
+    """Import `<package>.<name>`; the schema has checked the name.
+
+    `importlib` is used here alone, so that tests/test_dag.py can follow every other import.
+    """
+    return importlib.import_module(f"{package}.{name}")
+
+
+def entry(folder: Path, name: str) -> Any:
+    """The object that an entry `<file>.py:<name>` of the user's means, or the module without `:`.
+
+    The file can import what lies beside it. No bytecode is left in the user's folder.
+
+    Raises:
+        FileNotFoundError, AttributeError: there is no such file or name.
+        Exception: whatever the file raises when it runs.
+    """
+    file, _, attribute = name.partition(":")
+    path = folder / file
+    spec = importlib.util.spec_from_file_location(f"enginery_entry_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise FileNotFoundError(path)
+    module = importlib.util.module_from_spec(spec)
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    sys.path.insert(0, str(folder.resolve()))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.pop(0)
+        sys.dont_write_bytecode = before
+    return getattr(module, attribute) if attribute else module
