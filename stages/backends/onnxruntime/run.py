@@ -1,0 +1,53 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX Runtime on the CPU: the reference that every stage runs graphs with.
+
+All graph optimizations are off and the number of threads is pinned, so that what is computed
+depends on the graph and the samples alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import onnxruntime as ort
+from polygraphy.backend.onnxrt import OnnxrtRunner
+
+from stages.lib import errors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_ERRORS_ONLY = 3
+
+
+def session(graph: Path | bytes, *, threads: int) -> Any:
+    """An `onnxruntime.InferenceSession` on the CPU.
+
+    Args:
+        graph: path of model.onnx (needed where weights lie beside it), or a serialized model.
+        threads: intra-op threads; pinned, because a machine's own number is not part of the recipe.
+
+    Raises:
+        GraphError: ONNX Runtime refuses the graph.
+    """
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.use_deterministic_compute = True
+    options.log_severity_level = _ERRORS_ONLY
+    source = graph if isinstance(graph, bytes) else str(graph)
+    try:
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions share no base class
+        name = "a graph made from it" if isinstance(graph, bytes) else str(graph)
+        msg = f"ONNX Runtime refuses {name}: {str(error).strip()}"
+        raise errors.GraphError(
+            msg, mend="look at the named node in the source model; opset and types must be valid ONNX"
+        ) from None
+
+
+def runner(graph: Path | bytes, *, threads: int, name: str) -> OnnxrtRunner:
+    """A Polygraphy runner over `session`; a context manager with `infer(feed_dict)`."""
+    return OnnxrtRunner(lambda: session(graph, threads=threads), name=name)
