@@ -1,0 +1,27 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes whose inputs are all constant become constants, by onnxscript's optimizer.
+
+Ensures: same outputs; a constant larger than the limit is not made, so that a graph does not grow
+on disk by being folded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from onnx_ir.passes.common import LiftConstantsToInitializersPass
+from onnxscript.optimizer import fold_constants
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+# The optimizer counts elements; four bytes each is the usual weight.
+_BYTES_PER_ELEMENT = 4
+
+
+def run(model: ir.Model, fold_limit_bytes: int) -> None:
+    """Change `model` in place."""
+    limit = fold_limit_bytes // _BYTES_PER_ELEMENT
+    fold_constants(model, input_size_limit=limit, output_size_limit=limit)
+    LiftConstantsToInitializersPass()(model)

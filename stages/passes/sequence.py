@@ -1,0 +1,86 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""Runs passes in the declared order and tells what each changed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from stages.passes import (
+    fold_constants,
+    infer_shapes,
+    remove_dead,
+    remove_identity,
+    rewrites,
+    strip_metadata,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import onnx_ir as ir
+
+PASSES: dict[str, Callable[[ir.Model, int], None]] = {
+    "infer-shapes": infer_shapes.run,
+    "fold-constants": fold_constants.run,
+    "remove-identity": remove_identity.run,
+    "remove-dead": remove_dead.run,
+    "strip-metadata": strip_metadata.run,
+}
+
+
+def run(
+    model: ir.Model, names: list[str], *, fold_limit_bytes: int, user: Path
+) -> tuple[ir.Model, list[dict[str, Any]]]:
+    """Run the user's rewrites, then the passes `names`, in order.
+
+    Returns:
+        The model, and for each pass {"pass", "removed", "added": nodes by op type,
+        "removed_initializers", "added_initializers", "typed": values whose type or shape became
+        known, "stripped": metadata entries and doc strings gone}.
+    """
+    changes = []
+    for name in rewrites.names(user):
+        before = _census(model)
+        model = rewrites.run(model, user, name)
+        changes.append({"pass": f"rewrites/{name}", **_difference(before, _census(model))})
+    for name in names:
+        before = _census(model)
+        PASSES[name](model, fold_limit_bytes)
+        changes.append({"pass": name, **_difference(before, _census(model))})
+    return model, changes
+
+
+def _census(model: ir.Model) -> dict[str, Any]:
+    nodes = list(model.graph.all_nodes())
+    values = [value for node in nodes for value in node.outputs]
+    notes = [model, model.graph, *nodes, *values, *model.graph.inputs]
+    return {
+        # A node is known by its first output: passes may rename nodes, not what they compute.
+        "nodes": {(node.outputs[0].name if node.outputs else node.name): node.op_type for node in nodes},
+        "initializers": set(model.graph.initializers),
+        "typed": sum(value.dtype is not None and value.shape is not None for value in values),
+        "notes": sum(_notes(note) for note in notes) + bool(model.producer_name),
+    }
+
+
+def _notes(item: Any) -> int:
+    return len(item.metadata_props) + bool(getattr(item, "doc_string", None))
+
+
+def _difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "removed": dict(_counted(before["nodes"], after["nodes"])),
+        "added": dict(_counted(after["nodes"], before["nodes"])),
+        "removed_initializers": len(before["initializers"] - after["initializers"]),
+        "added_initializers": len(after["initializers"] - before["initializers"]),
+        "typed": after["typed"] - before["typed"],
+        "stripped": before["notes"] - after["notes"],
+    }
+
+
+def _counted(here: dict[str, str], there: dict[str, str]) -> Iterator[tuple[str, int]]:
+    ops = Counter(op for name, op in here.items() if there.get(name) != op)
+    yield from sorted(ops.items())
