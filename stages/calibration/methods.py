@@ -1,0 +1,107 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""Range methods: a histogram of |x| in, the largest magnitude to represent out.
+
+All are symmetric and per tensor. They read histograms alone, never the data.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+# TensorRT's INT8 uses -127..127 where ranges come from a calibration cache.
+LEVELS = 127
+
+# NVIDIA's sources say at least as many bins as levels must be kept.
+_FEWEST_BINS = 128
+
+# Divergences, in nats, closer than float64 sums can tell.
+_SAME = 1e-9
+
+
+def minmax(maximum: float) -> float:
+    """The largest |x| seen."""
+    return maximum
+
+
+def percentile(counts: np.ndarray[Any, Any], width: float, maximum: float, percent: float) -> float:
+    """Upper edge of the first bin at which `percent` of all values are in range.
+
+    Args:
+        counts: int64 [bins].
+        width: width of a bin.
+        maximum: largest |x| seen; the range never exceeds it.
+        percent: above 50, at most 100.
+    """
+    total = int(counts.sum())
+    reached = np.cumsum(counts) >= percent / 100.0 * total
+    return min((int(np.argmax(reached)) + 1) * width, maximum)
+
+
+def entropy(counts: np.ndarray[Any, Any], width: float) -> float:
+    """Range of least information loss, TensorRT's entropy calibration.
+
+    S. Migacz, "8-bit Inference with TensorRT" (GTC 2017, S7310): for each candidate bin B, P is
+    the histogram up to B with everything beyond counted in B, and Q the histogram up to B, without
+    what lies beyond, made coarse and spread again over the bins that are not empty; the range is
+    that of the B with the least Kullback-Leibler divergence of P from Q. As in NVIDIA's MLPerf
+    submissions (documentation/calibration.md), Q has 127 levels between 0 and the centre of B, and
+    the range is that centre. Bin 0 is left out: after a ReLU it holds mostly exact zeros, which
+    every range represents. Of equal divergences the widest range wins: clipping must buy something.
+
+    With c the counts, N their sum up to the end and M up to B, S and n the sum and the number of
+    non-empty bins of a level and T the sum of P in it,
+    N * KL = sum P log P - sum T log(S / n) - N log(N / M), so prefix sums give each candidate in
+    O(levels).
+
+    Args:
+        counts: int64 [bins].
+        width: width of a bin.
+
+    Returns:
+        The range, > 0; the centre of the last non-empty bin where nothing can be gained.
+    """
+    kept = counts.astype(np.float64)
+    kept[0] = 0.0
+    occupied = np.flatnonzero(kept)
+    last = int(occupied[-1]) + 1 if occupied.size else 1
+    if last <= _FEWEST_BINS:
+        return (last - 0.5) * width
+    sums, filled = _prefix(kept), _prefix(kept > 0)
+    information = _prefix(kept * np.log(np.maximum(kept, 1.0)))
+    ends = np.arange(_FEWEST_BINS, last + 1)
+    tail = sums[last] - sums[ends]
+    final = kept[ends - 1] + tail
+
+    truncated = information[ends - 1] + final * np.log(np.maximum(final, 1.0))
+    edges = _level_edges(ends)
+    level_sums = np.diff(sums[edges], axis=1)
+    mean = level_sums / np.maximum(np.diff(filled[edges], axis=1), 1.0)
+    level_sums[:, -1] += tail
+    coarse = (level_sums * np.log(np.where(mean > 0, mean, 1.0))).sum(axis=1)
+    total = sums[last]
+    kept_share = np.maximum(sums[ends], 1.0) / total
+    divergence = (truncated - coarse) / total + np.log(kept_share)
+    # Q has nothing where only the tail fills the last bin of P.
+    divergence[(kept[ends - 1] == 0) & (tail > 0)] = np.inf
+    best = int(ends[np.flatnonzero(divergence <= divergence.min() + _SAME)[-1]])
+    return (best - 0.5) * width
+
+
+def _prefix(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+
+
+def _level_edges(ends: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """First bin of each level, and the end, for each candidate: int64 [candidates, levels + 1].
+
+    Bin k, with centre k + 1/2, belongs to level floor((k + 1/2) / ((end - 1/2) / LEVELS)); the
+    last bin, whose centre is the range itself, to the last level.
+    """
+    level = np.arange(1, LEVELS)
+    span = 2 * ends[:, None] - 1
+    starts = -((LEVELS - level * span) // (2 * LEVELS))
+    zeros = np.zeros((len(ends), 1), np.int64)
+    return np.concatenate([zeros, np.minimum(starts, ends[:, None] - 1), ends[:, None]], axis=1)
