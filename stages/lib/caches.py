@@ -3,8 +3,8 @@
 """Calibration caches in TensorRT's own text format.
 
 First line `TRT-<version>-<algorithm>`; every other line `<tensor>: <8 hex digits>`, a big-endian
-IEEE-754 float32 holding the scale, range / 127. A name may hold spaces, colons and parentheses, so a
-line is split at its last `": "`. Seen in NVIDIA's MLPerf submissions and in TensorRT's samples.
+IEEE-754 float32 holding the scale, range / 127. A name may hold spaces, colons and parentheses, so
+a line is split at its last `": "`. Seen in NVIDIA's MLPerf submissions and in TensorRT's samples.
 """
 
 from __future__ import annotations

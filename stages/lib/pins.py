@@ -64,7 +64,9 @@ def _mend(rows: list[tuple[str, str, str]]) -> str:
     if packages:
         steps.append(f"`python -m pip install {packages}`")
     if rows[0][0] == "python":
-        steps.append(f"run with Python {rows[0][2]} (`make clean-venv && make PYTHON=python{rows[0][2]}`)")
+        steps.append(
+            f"run with Python {rows[0][2]} (`make clean-venv && make PYTHON=python{rows[0][2]}`)"
+        )
     return " and ".join(steps) + ", or `make pins` to move the pins to what is installed"
 
 

@@ -123,12 +123,16 @@ class Split:
         lengths = {name: headers[name][0][:1] for name in wanted}
         if len(set(lengths.values())) != 1 or lengths[wanted[0]] == (0,):
             counts = ", ".join(f"{name} {shape}" for name, shape in lengths.items())
-            raise self._error(f"{file}: arrays must hold the same number of samples, at least one; {counts}")
+            raise self._error(
+                f"{file}: arrays must hold the same number of samples, at least one; {counts}"
+            )
 
     def _error(self, what: str) -> errors.SamplesError:
         mend = (
             f"write {self.folder}/000.npz with numpy.savez_compressed, one array for each of "
-            + ", ".join(f"{name} ({spec['dtype']} {spec['shape']})" for name, spec in self.inputs.items())
+            + ", ".join(
+                f"{name} ({spec['dtype']} {spec['shape']})" for name, spec in self.inputs.items()
+            )
             + (f" and {self.labels} (labels)" if self.labels else "")
         )
         return errors.SamplesError(what, mend=mend)

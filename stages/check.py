@@ -1,0 +1,86 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""params.yaml, and the files that it names, before any work is done.
+
+The output is constant: a wrong file stops every stage, a right one invalidates none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stages.lib import console, errors, files, layout, params, samples, wording
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+def main() -> None:
+    """Check everything and say all that is wrong at once."""
+    document = params.load()
+    models = document.param("models")
+    in_params = [row for name in models for row in _rows(document, name, _folders)]
+    in_samples = [row for name in models for row in _rows(document, name, _samples)]
+    if rows := [*in_params, *in_samples]:
+        count = "1 mistake" if len(rows) == 1 else f"{len(rows)} mistakes"
+        msg = "\n".join([*rows, f"{count} in the files that {layout.PARAMS} names"])
+        kind = errors.ParamsError if in_params else errors.SamplesError
+        raise kind(msg, mend="correct these files, then `python -m stages.check`")
+    files.write_bytes(layout.PARAMS_OK, b"ok\n")
+    engines = document.param("engines")
+    console.say(f"{layout.PARAMS} is right: models {len(models)}, engines {len(engines)}")
+
+
+def _rows(
+    document: params.Params, model: str, check: Callable[[str, Any], Iterator[str]]
+) -> Iterator[str]:
+    for text in check(model, document.param(f"models.{model}")):
+        yield f"{document.where('models', model)}: models.{model}: {text}"
+
+
+def _folders(model: str, spec: Any) -> Iterator[str]:
+    """The model's folders, and the files that are entries."""
+    home = layout.model_source(model).parent
+    if not home.is_dir():
+        near = wording.suggestion(model, _names(home.parent, "*/"))
+        yield f"{home}/ is not there.{near} It holds source/, samples/, rewrites/ and metric/"
+        return
+    source, metric = layout.model_source(model), layout.metric(model)
+    for folder in (source, layout.rewrites(model), metric):
+        if not folder.is_dir():
+            make = f"mkdir -p {folder} && touch {folder}/.gitkeep"
+            yield f"{folder}/ is not there; it may be empty but must exist: `{make}`"
+    yield from _entry(source, spec["source"]["entry"], "source.entry")
+    yield from _entry(metric, spec["metric"]["entry"], "metric.entry")
+
+
+def _entry(folder: Path, entry: str | None, key: str) -> Iterator[str]:
+    name = (entry or "").partition(":")[0]
+    if name and folder.is_dir() and not (folder / name).is_file():
+        here = _names(folder, "**/*")
+        known = ", ".join(here[:10]) or "nothing"
+        near = wording.suggestion(name, here)
+        yield f"{key} names {folder / name}, which is not there.{near} There is: {known}"
+
+
+def _names(folder: Path, pattern: str) -> list[str]:
+    found = (path.relative_to(folder).as_posix() for path in folder.glob(pattern))
+    return sorted(name for name in found if "__pycache__" not in name and name != ".gitkeep")
+
+
+def _samples(model: str, spec: Any) -> Iterator[str]:
+    """The sample files, by their headers; only the validation samples need labels."""
+    if not layout.model_source(model).parent.is_dir():
+        return
+    for split in layout.SPLITS:
+        labels = spec["metric"]["labels"] if split == "validation" else None
+        folder = layout.samples(model, split)
+        try:
+            samples.Split(folder=folder, inputs=spec["inputs"], labels=labels).check_headers()
+        except errors.SamplesError as error:
+            yield f"{error.what}; {error.mend}"
+
+
+if __name__ == "__main__":
+    console.run("check", main)
