@@ -1,0 +1,175 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""The manifest: what a package holds, what it was made from and how it was judged.
+
+Fields are those that deployments ask for and that the facts can answer; nothing in it names a
+time, a host or a user, so the same recipe gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stages.lib import errors, layout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SCHEMA_VERSION = 1
+PLAN_FILE = "1/model.plan"
+
+MODEL_STAGES = ("export", "sanitize", "observe", "calibrate")
+ENGINE_STAGES = ("precision", "build", "validate", "gate")
+
+# Builder settings that decide where the plan may run; each backend has its own.
+_COMPAT = ("hardware_compatibility", "refit", "strip_plan", "version_compatible")
+
+_MAKE_AGAIN = "`dvc repro --force {stage}@{name}` makes it again, then `dvc repro` what follows"
+
+Document = dict[str, Any]
+
+
+def check(facts: Mapping[str, Document], names: Mapping[str, str]) -> None:
+    """Check that the facts are of the right runs, and that these runs form one chain.
+
+    One file has one digest and one parameter one value in all facts that mention it. Code files are
+    left out: a stage that did not need to run again was run by older code, and says so.
+
+    Args:
+        facts: by stage.
+        names: the model or engine that each stage ran for.
+
+    Raises:
+        ArtifactError: they are not.
+    """
+    seen: dict[tuple[str, str], tuple[str, Any]] = {}
+    for stage, told in facts.items():
+        if (told["stage"], told["name"]) != (stage, names[stage]):
+            found = f"{told['stage']} {told['name']}"
+            msg = f"{layout.facts(stage, names[stage])} holds the facts of `{found}`"
+            raise _error(msg, stage, names[stage])
+        for kind in ("inputs", "outputs", "params"):
+            for key, value in told[kind].items():
+                subject = ("param" if kind == "params" else "file", key)
+                first, known = seen.setdefault(subject, (stage, value))
+                if known != value:
+                    what = f"{stage} and {first} disagree about the {' '.join(subject)}"
+                    msg = f"{what}: {value!r} and {known!r}"
+                    raise _error(msg, first, names[first])
+
+
+def make(
+    engine: str,
+    model: str,
+    *,
+    facts: Mapping[str, Document],
+    report: Document,
+    verdict: Document,
+    code: Mapping[str, str],
+    versions: Mapping[str, str],
+    files: Mapping[str, Mapping[str, Any]],
+) -> Document:
+    """Make a manifest (schemas/manifest.schema.json).
+
+    Args:
+        engine: key of the engine.
+        model: key of its model.
+        facts: by stage, from export to gate; checked by `check`.
+        report: what `validate` measured.
+        verdict: what `gate` decided.
+        code: digests of the code of `package` itself.
+        versions: versions that `package` itself is pinned to.
+        files: {"sha256", "bytes"} of each file of the package, by path in the package.
+
+    Raises:
+        ArtifactError: facts lack something that a manifest needs.
+    """
+    face = facts["build"]["details"]
+    measured = {entry["name"]: entry["value"] for entry in report["measurements"]}
+    header = measured["plan-header"]
+    builder = facts["build"]["params"].get(f"engines.{engine}.builder", {})
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "engine": engine,
+        "model": model,
+        "precision": report["precision"],
+        "backend": face["backend"],
+        "plan": {
+            "file": PLAN_FILE,
+            **face["plan"],
+            "magic": header["magic"],
+            "version": header["version"],
+        },
+        "compat": {
+            "compute_capabilities": builder.get("compute_capabilities", []),
+            "runtime": _packages(facts["build"]["versions"]),
+            "settings": {key: builder[key] for key in _COMPAT if key in builder},
+        },
+        "inputs": face["inputs"],
+        "outputs": face["outputs"],
+        "profiles": face["profiles"],
+        "build": {"command": face["command"], "layers": face["layers"]},
+        "toolchain": {
+            **{stage: told["versions"] for stage, told in facts.items()},
+            "package": dict(versions),
+        },
+        "params": {key: value for told in facts.values() for key, value in told["params"].items()},
+        "digests": _digests(engine, model, facts),
+        "code": {**{stage: told["code"] for stage, told in facts.items()}, "package": dict(code)},
+        "metrics": {
+            "task_metric": measured["task-metric"],
+            "numerics": measured["numerics"],
+            "out_of_range": (measured["coverage"] or {"worst": None})["worst"],
+        },
+        "verdict": {
+            "verdict": verdict["verdict"],
+            "rules": {rule["name"]: rule["state"] for rule in verdict["rules"]},
+            "not_run": verdict["not_run"],
+        },
+        "device": "not run",
+        "files": {path: dict(entry) for path, entry in files.items()},
+    }
+
+
+def _packages(versions: Mapping[str, str]) -> dict[str, str]:
+    return {package: version for package, version in versions.items() if package != "python"}
+
+
+def _digests(engine: str, model: str, facts: Mapping[str, Document]) -> Document:
+    """Digests by what they are of; only the user's own rewrites and metric may be nothing."""
+    caches = layout.cache(model, "none").parent
+    sources: dict[str, tuple[str, str, Path]] = {
+        "source": ("export", "inputs", layout.model_source(model)),
+        "probe_samples": ("export", "inputs", layout.samples(model, "probe")),
+        "exported_graph": ("export", "outputs", layout.exported(model)),
+        "rewrites": ("sanitize", "inputs", layout.rewrites(model)),
+        "clean_graph": ("sanitize", "outputs", layout.clean(model)),
+        "calibration_samples": ("observe", "inputs", layout.samples(model, "calibration")),
+        "observations": ("observe", "outputs", layout.observations(model)),
+        "calibration_cache": ("precision", "inputs", caches),
+        "typed_graph": ("precision", "outputs", layout.typed(engine)),
+        "validation_samples": ("validate", "inputs", layout.samples(model, "validation")),
+        "metric": ("validate", "inputs", layout.metric(model)),
+    }
+    found = {}
+    for title, (stage, kind, path) in sources.items():
+        found[title] = _below(path, facts[stage][kind])
+        if not found[title] and title not in ("rewrites", "metric"):
+            name = model if stage in MODEL_STAGES else engine
+            msg = f"the facts of `{stage} {name}` name nothing at {path}"
+            raise _error(msg, stage, name)
+    return found
+
+
+def _below(path: Path, digests: Mapping[str, str]) -> dict[str, str]:
+    prefix = path.as_posix()
+    return {
+        file: digest
+        for file, digest in digests.items()
+        if file == prefix or file.startswith(f"{prefix}/")
+    }
+
+
+def _error(what: str, stage: str, name: str) -> errors.ArtifactError:
+    return errors.ArtifactError(what, mend=_MAKE_AGAIN.format(stage=stage, name=name))

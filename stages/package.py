@@ -1,0 +1,145 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""Plan, report, verdict and all facts -> an entry of a Triton model repository, with its manifest.
+
+`artifacts/packages/` is the model repository. Nothing is packaged that the facts do not account
+for, that another plan was judged for, or that its gates refused.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.bundle import manifest, triton
+from stages.lib import console, errors, facts, files, layout, params, pins, schema
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MODEL_PY = Path(__file__).with_name("bundle") / "triton_model.py"
+
+
+def main(engine: str) -> None:
+    """Package `engines.<engine>`."""
+    document = params.load()
+    versions = {**pins.toolchain(document), "python": document.param("toolchain.python")}
+    backend = document.param(f"engines.{engine}.backend")
+    model = document.param(f"engines.{engine}.model")
+
+    told = _facts(engine, model)
+    report = _read(layout.report(engine), "report")
+    verdict = _read(layout.verdict(engine), "verdict")
+    if verdict["verdict"] != "passed":
+        msg = f"{engine} did not pass its gates: {layout.verdict(engine)} says which"
+        raise errors.GateError(msg, mend=f"`dvc repro gate@{engine}` says how")
+    _check(engine, backend, told, report, verdict)
+
+    folder = layout.package(engine)
+    with files.writing(folder) as temporary:
+        _fill(temporary, engine, told["build"]["details"], report)
+        packed = _digests(temporary)
+        _same(layout.plan(engine), packed[manifest.PLAN_FILE]["sha256"], told["build"]["outputs"])
+        made = manifest.make(
+            engine,
+            model,
+            facts=told,
+            report=report,
+            verdict=verdict,
+            code=facts.code(),
+            versions=versions,
+            files=packed,
+        )
+        schema.check(made, layout.schema("manifest"), f"{folder}/manifest.json")
+        files.write_json(temporary / "manifest.json", made)
+    console.say(f"package {engine}: {len(packed) + 1} files -> {folder}")
+
+
+def _facts(engine: str, model: str) -> dict[str, Any]:
+    names = dict.fromkeys(manifest.MODEL_STAGES, model) | dict.fromkeys(
+        manifest.ENGINE_STAGES, engine
+    )
+    told = {stage: _read(layout.facts(stage, name), "facts") for stage, name in names.items()}
+    manifest.check(told, names)
+    return told
+
+
+def _read(path: Path, kind: str) -> Any:
+    document = files.read_json(path)
+    schema.check(document, layout.schema(kind), path.as_posix())
+    return document
+
+
+def _check(
+    engine: str,
+    backend: str,
+    told: Mapping[str, Any],
+    report: Mapping[str, Any],
+    verdict: Mapping[str, Any],
+) -> None:
+    """Facts, report and verdict are of the same plan, and of the files that are there."""
+    plan = told["build"]["details"]["plan"]
+    claims = {
+        "engine": (engine, report["engine"], verdict["engine"]),
+        "backend": (backend, told["build"]["details"]["backend"], report["backend"]),
+        "plan": (plan["sha256"], report["plan"]["sha256"], verdict["plan_sha256"]),
+        "size of the plan": (plan["bytes"], report["plan"]["bytes"]),
+        "report": (files.sha256(layout.report(engine)), verdict["report_sha256"]),
+    }
+    for what, said in claims.items():
+        if len(set(said)) != 1:
+            found = ", ".join(map(str, dict.fromkeys(said)))
+            msg = f"facts, report and verdict of {engine} disagree about the {what}: {found}"
+            raise errors.ArtifactError(
+                msg, mend=f"`dvc repro --force gate@{engine}` makes all again"
+            )
+    for stage, path in (("validate", layout.report(engine)), ("gate", layout.verdict(engine))):
+        _same(path, files.sha256(path), told[stage]["outputs"])
+
+
+def _same(path: Path, digest: str, recorded: Mapping[str, str]) -> None:
+    if recorded.get(path.as_posix()) != digest:
+        msg = (
+            f"{path} is not the file that its stage wrote: its SHA-256 is {digest},"
+            f" the facts say {recorded.get(path.as_posix(), 'nothing')}"
+        )
+        raise errors.ArtifactError(msg, mend="`dvc checkout --force` restores what DVC recorded")
+
+
+def _fill(folder: Path, engine: str, face: Mapping[str, Any], report: Mapping[str, Any]) -> None:
+    header = next(e["value"] for e in report["measurements"] if e["name"] == "plan-header")
+    config = triton.config(
+        engine,
+        header["magic"],
+        inputs=face["inputs"],
+        outputs=face["outputs"],
+        profiles=face["profiles"],
+        parameters={
+            "runtime": face["backend"],
+            "runtime_version": header["version"],
+            "device_run": "not run",
+        },
+    )
+    plan = folder / manifest.PLAN_FILE
+    plan.parent.mkdir(parents=True)
+    shutil.copyfile(files.need(layout.plan(engine)), plan)
+    if triton.backend(header["magic"]) == "python":
+        shutil.copyfile(_MODEL_PY, plan.with_name("model.py"))
+    shutil.copyfile(layout.report(engine), folder / "report.json")
+    shutil.copyfile(layout.verdict(engine), folder / "verdict.json")
+    (folder / "config.pbtxt").write_text(config, encoding="utf-8")
+
+
+def _digests(folder: Path) -> dict[str, dict[str, Any]]:
+    return {
+        Path(path).relative_to(folder).as_posix(): {
+            "sha256": digest,
+            "bytes": Path(path).stat().st_size,
+        }
+        for path, digest in files.digests(folder).items()
+    }
+
+
+if __name__ == "__main__":
+    console.run("package", main, "engine")
