@@ -1,0 +1,83 @@
+# Two commands matter: `make repro` builds every engine of params.yaml, `make test` checks enginery.
+# Each makes what it needs: a virtual environment in .venv from a version-pinned lock.
+
+PYTHON ?= python3.11
+VENV := .venv
+# The stages are commands of DVC, which looks them up on the PATH.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export DVC_NO_ANALYTICS := true
+# Compiled files in a folder that DVC hashes would look like a change of the model.
+export PYTHONDONTWRITEBYTECODE := 1
+
+# Keyed by content: Git does not keep the times that make compares.
+CHAIN := $(VENV)/chain-$(shell cksum < requirements/chain.txt | tr ' ' -).installed
+DEV := $(VENV)/dev-$(shell cat requirements/chain.txt requirements/dev.txt | cksum | tr ' ' -).installed
+ENGINE ?=
+MODEL ?=
+LIKE ?= digits
+
+.PHONY: help repro check table test lint fix model new device device-test pins lock bench clean-venv
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
+
+repro: $(CHAIN)  ## build, measure, gate and package every engine; closing table
+	@python -m stages.check
+	@status=0; python -m dvc repro --keep-going || status=$$?; python -m stages.table; exit $$status
+
+check: $(CHAIN)  ## params.yaml against its schema and the files it names
+	@python -m stages.check
+
+table: $(CHAIN)  ## the closing table again
+	@python -m stages.table
+
+test: $(DEV)  ## lint, types, import contracts, all tests, and the real chain in a temporary clone
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+	python -m pytest
+
+lint: $(DEV)  ## the fast part of `make test`
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+fix: $(DEV)  ## let ruff mend what it can
+	ruff check --fix .
+	ruff format .
+
+model: $(CHAIN)  ## train models/digits again
+	python models/digits/train.py
+
+device: $(CHAIN)  ## run an engine on this machine's GPU: make device ENGINE=digits-int8-b1
+	@python -m stages.device $(ENGINE)
+
+device-test: $(DEV)  ## the tests that need a GPU
+	PYTHON=$(VENV)/bin/python bench/device.sh --test
+
+new: $(CHAIN)  ## add what lies in models/MODEL to params.yaml: make new MODEL=mine [LIKE=digits]
+	@python -m stages.new $(MODEL) $(LIKE)
+
+pins: $(CHAIN)  ## move the pins in params.yaml to what is installed
+	@python -m stages.repin
+
+bench: $(DEV)  ## speed of the chain, as ratios
+	python -m bench.chain
+
+lock:  ## pin requirements/*.txt anew from requirements/*.in
+	@sh requirements/lock.sh $(PYTHON)
+
+clean-venv:  ## remove the virtual environment
+	rm -rf $(VENV)
+
+$(CHAIN):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "enginery is pinned to Python 3.11: make PYTHON=/path/to/python3.11")'
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --requirement requirements/chain.txt
+	touch $@
+
+$(DEV): $(CHAIN)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --requirement requirements/chain.txt --requirement requirements/dev.txt
+	touch $@
