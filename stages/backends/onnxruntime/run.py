@@ -8,17 +8,30 @@ depends on the graph and the samples alone.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import onnxruntime as ort
 from polygraphy.backend.onnxrt import OnnxrtRunner
+from polygraphy.logger import G_LOGGER
+from polygraphy.util import array
 
 from stages.lib import errors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4  # an error is raised, and need not be printed too
+
+
+def _is_torch(value: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+# Polygraphy's own imports PyTorch to ask this of numpy arrays: more than a second in each process.
+array.is_torch = _is_torch
+G_LOGGER.module_severity = G_LOGGER.ERROR
 
 
 def session(graph: Path | bytes, *, threads: int) -> Any:
@@ -36,7 +49,7 @@ def session(graph: Path | bytes, *, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.use_deterministic_compute = True
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     source = graph if isinstance(graph, bytes) else str(graph)
     try:
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -44,10 +57,30 @@ def session(graph: Path | bytes, *, threads: int) -> Any:
         name = "a graph made from it" if isinstance(graph, bytes) else str(graph)
         msg = f"ONNX Runtime refuses {name}: {str(error).strip()}"
         raise errors.GraphError(
-            msg, mend="look at the named node in the source model; opset and types must be valid ONNX"
+            msg,
+            mend="look at the named node in the source model; opset and types must be valid ONNX",
         ) from None
 
 
+class _Runner(OnnxrtRunner):
+    """Says which graph failed when a run does."""
+
+    def infer(self, feed_dict: Any, *arguments: Any, **keywords: Any) -> Any:
+        try:
+            return super().infer(feed_dict, *arguments, **keywords)
+        except Exception as error:  # ONNX Runtime's and Polygraphy's share no base class
+            shapes = ", ".join(f"{name} {list(a.shape)}" for name, a in feed_dict.items())
+            msg = f"the {self.name} graph failed on inputs {shapes}: {str(error).strip()}"
+            raise errors.GraphError(
+                msg,
+                mend="look at the named node in the source model: a shape that it fixes must be a"
+                " number in models.<m>.inputs too",
+            ) from None
+
+
 def runner(graph: Path | bytes, *, threads: int, name: str) -> OnnxrtRunner:
-    """A Polygraphy runner over `session`; a context manager with `infer(feed_dict)`."""
-    return OnnxrtRunner(lambda: session(graph, threads=threads), name=name)
+    """A Polygraphy runner over `session`; a context manager with `infer(feed_dict)`.
+
+    `infer` raises GraphError when the graph cannot be run on its inputs.
+    """
+    return _Runner(lambda: session(graph, threads=threads), name=name)
