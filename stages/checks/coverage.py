@@ -1,0 +1,61 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""Share of activations outside the calibrated range, read from the typed graph's own scales."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+Arrays = dict[str, "np.ndarray[Any, Any]"]
+
+_LARGEST_LEVEL = 127
+
+
+def open_up(model: ir.Model) -> dict[str, float]:
+    """Make every quantized activation of `model` an output, in place.
+
+    Returns:
+        By activation, the largest magnitude that its QuantizeLinear represents without clipping.
+    """
+    limits: dict[str, float] = {}
+    for node in model.graph:
+        value, scale = (
+            (node.inputs[0], node.inputs[1]) if node.op_type == "QuantizeLinear" else (None, None)
+        )
+        if value is None or scale is None or scale.const_value is None or not value.name:
+            continue
+        # Half a step beyond the last level still rounds to it.
+        limits[value.name] = float(scale.const_value.numpy()) * (_LARGEST_LEVEL + 0.5)
+        if value not in model.graph.outputs and value not in model.graph.inputs:
+            model.graph.outputs.append(value)
+    return limits
+
+
+class Coverage:
+    """Counts values outside their range, batch by batch."""
+
+    def __init__(self, limits: dict[str, float]) -> None:
+        self._limits = limits
+        self._outside = dict.fromkeys(limits, 0)
+        self._total = dict.fromkeys(limits, 0)
+
+    def add(self, values: Arrays) -> None:
+        """Take one batch: activations by name."""
+        for name, limit in self._limits.items():
+            array = values[name]
+            self._outside[name] += int(np.count_nonzero(np.abs(array) > limit))
+            self._total[name] += array.size
+
+    def result(self) -> dict[str, Any]:
+        """{"worst": share, "tensors": {name: share}}, the worst tensors first."""
+        shares = {name: round(self._outside[name] / self._total[name], 9) for name in self._limits}
+        order = sorted(shares, key=lambda name: (-shares[name], name))
+        return {
+            "worst": max(shares.values(), default=0.0),
+            "tensors": {name: shares[name] for name in order},
+        }

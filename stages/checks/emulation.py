@@ -1,0 +1,117 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""FP16 and BF16 on a CPU: float32 arithmetic, rounded to the low type after each node.
+
+ONNX Runtime's CPU provider computes FP16 as FP32 between nodes and has no BF16 kernels, so it
+cannot show what a low-precision engine computes: (60000 + 60000) * 0.5 gives 60000 there, and
+infinity in FP16. Here every low-typed value becomes float32, and behind each node that makes one
+stands a Cast to the low type and back, which rounds to nearest even and overflows to infinity.
+What stays hidden is the order and width of the sums inside one node, which differ by GPU.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LOW = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
+_FLOAT = ir.DataType.FLOAT
+_TYPE_ATTRIBUTES = ("to", "dtype")
+
+
+def describe(precision: str) -> str:
+    """How numbers are computed for an engine of this precision, for the report."""
+    if precision in ("fp16", "bf16"):
+        return f"emulation: float32 arithmetic, rounded to {precision} after each node"
+    if precision == "tf32":
+        return "float32 by ONNX Runtime; TF32's shorter mantissa is not emulated"
+    return "float32 by ONNX Runtime, optimizations off"
+
+
+def emulate(model: ir.Model) -> int:
+    """Rewrite `model` in place; a graph without low types is left as it is.
+
+    Returns:
+        Number of values that are rounded.
+    """
+    rounded = 0
+    for graph in list(model.graphs()):
+        for value in graph.initializers.values():
+            _widen_constant(value)
+        for node in list(graph):
+            _widen_attributes(node)
+            for value in list(node.outputs):
+                if value.dtype in LOW:
+                    _round(graph, value)
+                    rounded += 1
+        for value in graph.inputs:
+            if value.dtype in LOW:
+                _widen_input(graph, value)
+    return rounded
+
+
+def _widen_constant(value: ir.Value) -> None:
+    if value.dtype in LOW and value.const_value is not None:
+        array = value.const_value.numpy().astype("float32")
+        value.const_value = ir.Tensor(array, name=value.name)
+        value.dtype = _FLOAT
+
+
+def _widen_attributes(node: ir.Node) -> None:
+    for name, attribute in list(node.attributes.items()):
+        if attribute.type == ir.AttributeType.TENSOR and attribute.as_tensor().dtype in LOW:
+            tensor = ir.Tensor(attribute.as_tensor().numpy().astype("float32"))
+            node.attributes[name] = ir.AttrTensor(name, tensor)
+        if (
+            name in _TYPE_ATTRIBUTES
+            and node.op_type != "Cast"
+            and attribute.as_int() in {t.value for t in LOW}
+        ):
+            node.attributes[name] = ir.AttrInt64(name, _FLOAT.value)
+
+
+def _round(graph: ir.Graph, value: ir.Value) -> None:
+    """Put the rounding behind the producer; a Cast to the low type rounds by itself."""
+    low, node = value.dtype, value.producer()
+    if low is None or node is None:
+        return
+    uses = list(value.uses())
+    if node.op_type == "Cast":
+        chain, last = [], value
+    else:
+        value.dtype = _FLOAT
+        down = ir.node("Cast", [value], {"to": low.value})
+        chain, last = [down], down.outputs[0]
+        last.dtype, last.shape = low, value.shape
+    if value in graph.outputs:
+        _keep_output(graph, value, last)
+    up = ir.node("Cast", [last], {"to": _FLOAT.value})
+    up.outputs[0].dtype, up.outputs[0].shape = _FLOAT, value.shape
+    _rewire(uses, up.outputs[0])
+    graph.insert_after(node, [*chain, up])
+
+
+def _keep_output(graph: ir.Graph, value: ir.Value, rounded: ir.Value) -> None:
+    """An output of a low type stays one, under its name."""
+    if rounded is value:
+        return
+    rounded.name, value.name = value.name, f"{value.name}_unrounded"
+    graph.outputs[list(graph.outputs).index(value)] = rounded
+
+
+def _widen_input(graph: ir.Graph, value: ir.Value) -> None:
+    uses = list(value.uses())
+    up = ir.node("Cast", [value], {"to": _FLOAT.value})
+    up.outputs[0].dtype, up.outputs[0].shape = _FLOAT, value.shape
+    _rewire(uses, up.outputs[0])
+    if len(graph):
+        graph.insert_before(graph[0], up)
+
+
+def _rewire(uses: Iterable[tuple[ir.Node, int]], value: ir.Value) -> None:
+    for user, index in uses:
+        user.replace_input_with(index, value)

@@ -1,0 +1,161 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""Adds a model of your own to params.yaml: `make new MODEL=mine`.
+
+Reads what lies in models/<model>/ (source/ with an ONNX file or a Python file with `load()`, and
+samples/), and takes every value that the files do not tell from another model of params.yaml. The
+result is ordinary text: edit it at will.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+from typing import TYPE_CHECKING, Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+from stages.lib import console, errors, files, graphs, layout, params, samples
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LABELS = "label"
+_PRECISIONS = ("fp32", "fp16", "int8")
+
+
+def main(model: str, like: str) -> None:
+    """Write `models.<model>`, a profile and engines, with the values of `models.<like>`."""
+    document = params.load()
+    document.param(f"models.{like}")
+    if model in document.param("models"):
+        msg = f"params.yaml has a model {model!r} already"
+        raise errors.ParamsError(msg, mend="edit it there, or take another name")
+    yaml = _yaml()
+    tree = yaml.load(layout.PARAMS.read_text(encoding="utf-8"))
+
+    spec = _model(_copy(tree["models"][like]), model)
+    template = [e for e in tree["engines"].values() if e["model"] == like][-1]
+    profile = _profile(spec, model, tree["profiles"][template["profile"]])
+    engines = {e["precision"]: e for e in tree["engines"].values() if e["model"] == like}
+    added = [precision for precision in _PRECISIONS if precision in engines]
+    for precision in reversed(added):
+        engine = _engine(_copy(engines[precision]), model, template, spec)
+        tree["engines"].insert(0, f"{model}-{precision}", engine)
+    # In front: ruamel.yaml hangs the comment above a block on the block before it.
+    tree["models"].insert(0, model, spec)
+    tree["profiles"].insert(0, model, profile)
+
+    for folder in (layout.rewrites(model), layout.metric(model)):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".gitkeep").touch()
+    text = io.StringIO()
+    yaml.dump(tree, text)
+    files.write_bytes(layout.PARAMS, text.getvalue().encode())
+    params.load()
+    console.say(
+        f"params.yaml: models.{model}, profiles.{model}, "
+        + ", ".join(f"engines.{model}-{precision}" for precision in added)
+    )
+    console.say("look it over, then: make repro")
+
+
+def _yaml() -> YAML:
+    """A round trip that keeps comments and layout."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.representer.add_representer(
+        type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    return yaml
+
+
+def _copy(block: Any) -> Any:
+    """A deep copy, without the comment that follows the block's last value."""
+    copied = copy.deepcopy(block)
+    last = copied
+    while isinstance(last[list(last)[-1]], CommentedMap):
+        last = last[list(last)[-1]]
+    last.ca.items.pop(list(last)[-1], None)
+    return copied
+
+
+def _model(spec: Any, model: str) -> Any:
+    source = layout.model_source(model)
+    onnx, python = sorted(source.glob("*.onnx")), sorted(source.glob("*.py"))
+    if len(onnx) + len(python) != 1:
+        msg = f"{source}/ must hold one .onnx file, or one .py file with a function load()"
+        raise errors.SourceModelError(msg, mend=f"`ls {source}`; then put it there")
+    arrays = _arrays(model)
+    spec["inputs"], spec["outputs"] = CommentedMap(), CommentedSeq()
+    if onnx:
+        spec["source"].update(framework="onnx", entry=onnx[0].name)
+        spec["opset"] = None
+        _from_graph(spec, onnx[0])
+    else:
+        spec["source"].update(framework="pytorch", entry=f"{python[0].name}:load")
+        for name, (shape, dtype) in arrays.items():
+            if name != _LABELS:
+                spec["inputs"][name] = _input(dtype, ["batch", *shape[1:]])
+        spec["outputs"].append("output")
+    has_labels = _LABELS in arrays
+    kind, output, labels = (
+        ("top1", spec["outputs"][0], _LABELS) if has_labels else ("none", None, None)
+    )
+    spec["metric"].update(kind=kind, output=output, labels=labels, entry=None)
+    return spec
+
+
+def _arrays(model: str) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype of each array of the first validation file."""
+    split = samples.Split(folder=layout.samples(model, "validation"), inputs={})
+    _, headers = next(iter(split.headers()))
+    return headers
+
+
+def _from_graph(spec: Any, path: Path) -> None:
+    graph = graphs.load_file(path).graph
+    constant = set(graph.initializers)
+    for value in graph.inputs:
+        if value.name not in constant and value.dtype is not None and value.shape is not None:
+            shape = [d if isinstance(d, int) else str(d.value) for d in value.shape]
+            spec["inputs"][value.name] = _input(str(value.dtype.numpy()), shape)
+    spec["outputs"].extend(value.name for value in graph.outputs)
+
+
+def _input(dtype: str, shape: list[int | str]) -> Any:
+    return CommentedMap(dtype=dtype, shape=CommentedSeq(shape))
+
+
+def _profile(spec: Any, model: str, like: Any) -> Any:
+    """One set of shapes: the batch as in the other model, other open dimensions as sampled."""
+    batch = {bound: next(iter(like[0].values()))[bound][0] for bound in ("min", "opt", "max")}
+    arrays = _arrays(model)
+    shapes = CommentedMap()
+    for name, entry in spec["inputs"].items():
+        sampled = arrays.get(name, ((), ""))[0]
+        shapes[name] = CommentedMap()
+        for bound, size in batch.items():
+            dims = [
+                d if isinstance(d, int) else (size if axis == 0 else sampled[axis])
+                for axis, d in enumerate(entry["shape"])
+            ]
+            shapes[name][bound] = CommentedSeq(dims)
+            shapes[name][bound].fa.set_flow_style()
+    return CommentedSeq([shapes])
+
+
+def _engine(engine: Any, model: str, template: Any, spec: Any) -> Any:
+    first = next(iter(spec["inputs"].values()))["shape"][0]
+    batch = first if isinstance(first, int) else template["validation_batch"]
+    engine.update(model=model, profile=model, validation_batch=batch)
+    if spec["metric"]["kind"] == "none":
+        engine["gates"]["max_accuracy_drop"] = None
+    return engine
+
+
+if __name__ == "__main__":
+    console.run("new", main, "model", "like")

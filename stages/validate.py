@@ -1,0 +1,172 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""Measures an engine's graph and plan against the exported model; judges nothing.
+
+The measurements, numbered as in the report:
+
+1. interface: inputs and outputs of the typed graph are those of the exported one.
+2. plan-header: magic and version of the plan are those of the pin.
+3. numerics: error of the typed graph against the exported one on the validation samples.
+4. task-metric: the task metric of both on the validation samples.
+5. coverage: share of validation activations outside the calibrated ranges.
+6. device: the plan on a GPU; never run by a stage, whose result must not depend on the machine.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.backends.onnxruntime import run as onnxruntime
+from stages.checks import coverage, emulation, interface, numerics, plan_header, task
+from stages.lib import console, facts, files, graphs, layout, params, pins, samples
+
+
+def main(engine: str) -> None:
+    """Measure `engines.<engine>`."""
+    document = params.load()
+    versions = pins.toolchain(document, "validate")
+    model = document.param(f"engines.{engine}.model")
+    backend = document.param(f"engines.{engine}.backend")
+    precision = document.param(f"engines.{engine}.precision")
+    size = document.param(f"engines.{engine}.validation_batch")
+    inputs = document.param(f"models.{model}.inputs")
+    metric = document.param(f"models.{model}.metric")
+    threads = document.param(f"models.{model}.threads")
+    pinned = next(iter(document.param(f"toolchain.{backend}").values()))
+    exported, typed, plan = layout.exported(model), layout.typed(engine), layout.plan(engine)
+    folder = layout.samples(model, "validation")
+    split = samples.Split(folder=folder, inputs=inputs, labels=metric["labels"])
+
+    errors, judged = _compare(exported, typed, split, size, threads, metric, layout.metric(model))
+    numeric = {
+        "arithmetic": emulation.describe(precision),
+        "samples": split.count(),
+        "outputs": errors,
+    }
+    report = {
+        "schema_version": 1,
+        "engine": engine,
+        "model": model,
+        "precision": precision,
+        "backend": backend,
+        "plan": {"sha256": files.sha256(plan), "bytes": plan.stat().st_size},
+        "measurements": [
+            _entry(1, "interface", interface.measure(graphs.load(exported), graphs.load(typed))),
+            _entry(2, "plan-header", plan_header.measure(plan, backend, pinned)),
+            _entry(3, "numerics", numeric),
+            _entry(4, "task-metric", judged, "models.<m>.metric.kind is none"),
+            _entry(
+                5, "coverage", _cover(typed, split, size, threads), "no activation is quantized"
+            ),
+            _not_run(6, "device", f"no stage uses a GPU: `python -m stages.device {engine}`"),
+        ],
+    }
+    files.write_json(layout.report(engine), report)
+    files.write_json(layout.metrics(engine), _headline(report))
+
+    facts.write(
+        "validate",
+        engine,
+        inputs=[plan, exported, typed, folder, layout.metric(model)],
+        outputs=[layout.report(engine), layout.metrics(engine)],
+        params={
+            f"engines.{engine}.backend": backend,
+            f"engines.{engine}.model": model,
+            f"engines.{engine}.precision": precision,
+            f"engines.{engine}.validation_batch": size,
+            f"models.{model}.inputs": inputs,
+            f"models.{model}.metric": metric,
+            f"models.{model}.threads": threads,
+        },
+        versions=versions,
+        details={},
+    )
+    console.say(f"validate {engine}: {split.count()} samples -> {layout.report(engine)}")
+
+
+def _entry(number: int, name: str, value: Any, otherwise: str | None = None) -> dict[str, Any]:
+    state = "not applicable" if value is None else "measured"
+    reason = otherwise if value is None else None
+    return {"number": number, "name": name, "state": state, "reason": reason, "value": value}
+
+
+def _not_run(number: int, name: str, reason: str) -> dict[str, Any]:
+    return {"number": number, "name": name, "state": "not run", "reason": reason, "value": None}
+
+
+def _compare(
+    exported: Path,
+    typed: Path,
+    split: samples.Split,
+    size: int,
+    threads: int,
+    metric: dict[str, Any],
+    folder: Path,
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Errors by output, and the task metric of both graphs if there is one; one pass for both."""
+    function = task.metric(metric, folder)
+    judged: tuple[list[Any], list[Any]] = ([], [])
+
+    def collect(reference: numerics.Arrays, candidate: numerics.Arrays) -> None:
+        if function is not None:
+            judged[0].append(reference[metric["output"]])
+            judged[1].append(candidate[metric["output"]])
+
+    graph = graphs.load(typed)
+    emulation.emulate(graph)
+    with tempfile.TemporaryDirectory() as temporary:
+        emulated = Path(temporary) / "emulated"
+        graphs.save(graph, emulated)
+        total = -(-split.count() // split.batch(size))
+        found = numerics.compare(
+            onnxruntime.runner(exported / layout.GRAPH_FILE, threads=threads, name="exported"),
+            onnxruntime.runner(emulated / layout.GRAPH_FILE, threads=threads, name="typed"),
+            console.progress(split.feeds(size), total=total, unit="batch", label="validate"),
+            collect,
+        )
+    if function is None:
+        return found, None
+    labels = np.concatenate([batch[metric["labels"]] for batch in split.batches(size)])
+    reference, candidate = (np.concatenate(arrays) for arrays in judged)
+    name = metric["entry"] or metric["kind"]
+    return found, task.measure(function, name, reference, candidate, labels)
+
+
+def _cover(typed: Path, split: samples.Split, size: int, threads: int) -> dict[str, Any] | None:
+    graph = graphs.load(typed)
+    limits = coverage.open_up(graph)
+    if not limits:
+        return None
+    found = coverage.Coverage(limits)
+    with tempfile.TemporaryDirectory() as folder:
+        opened = Path(folder) / "opened"
+        graphs.save(graph, opened)
+        with onnxruntime.runner(
+            opened / layout.GRAPH_FILE, threads=threads, name="coverage"
+        ) as runner:
+            for feeds in split.feeds(size):
+                found.add({**feeds, **runner.infer(feeds)})
+    return found.result()
+
+
+def _headline(report: dict[str, Any]) -> dict[str, Any]:
+    """The few figures that `dvc metrics` shows; null where there is none."""
+    values = {entry["name"]: entry["value"] for entry in report["measurements"]}
+    outputs = values["numerics"]["outputs"].values()
+    sqnr = [figures["sqnr_db"] for figures in outputs if figures["sqnr_db"] is not None]
+    metric = values["task-metric"]
+    return {
+        "accuracy": metric["engine"] if metric else None,
+        "accuracy_drop": metric["drop"] if metric else None,
+        "sqnr_db": round(min(sqnr), 2) if sqnr else None,
+        "identical": all(figures["identical"] for figures in outputs),
+        "plan_kib": round(report["plan"]["bytes"] / 1024, 1),
+    }
+
+
+if __name__ == "__main__":
+    console.run("validate", main, "engine")
