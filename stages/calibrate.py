@@ -48,10 +48,17 @@ def main(model: str) -> None:
         details={
             "samples": int(observed["samples"]),
             "tensors": len(observed["names"]),
-            "zero": [str(name) for name, top in zip(observed["names"], observed["maxima"], strict=True) if not top],
+            "without_range": [
+                str(name)
+                for name, top in zip(observed["names"], observed["maxima"], strict=True)
+                if not top or math.isinf(top)
+            ],
         },
     )
-    console.say(f"calibrate {model}: {', '.join(path.name for path in written)} for {len(observed['names'])} tensors")
+    console.say(
+        f"calibrate {model}: {', '.join(path.name for path in written)}"
+        f" for {len(observed['names'])} tensors"
+    )
 
 
 def _scales(observed: Mapping[str, Any], method: str, percent: float) -> dict[str, float]:
@@ -64,8 +71,8 @@ def _scales(observed: Mapping[str, Any], method: str, percent: float) -> dict[st
 
 
 def _range(counts: Any, width: float, maximum: float, method: str, percent: float) -> float:
-    if maximum == 0.0:
-        return 0.0
+    if maximum == 0.0 or math.isinf(maximum):
+        return 0.0  # no range fits: `precision` leaves what needs one in floating point
     if method == "minmax":
         return methods.minmax(maximum)
     if method == "percentile":

@@ -40,7 +40,8 @@ def main(model: str) -> None:
 
     folder = layout.exported(model)
     with files.writing(folder) as temporary:
-        source = exporter.export(order, next(probe.feeds(probe.count())), temporary)
+        with console.elapsing(f"export {model}"):
+            source = exporter.export(order, next(probe.feeds(probe.count())), temporary)
         contract.check(graphs.load(temporary), order.inputs, order.outputs, f"models.{model}")
         found = _parity(source, temporary, probe, tolerance, threads)
 

@@ -62,14 +62,18 @@ def _observe(
     with tempfile.TemporaryDirectory() as folder:
         opened = Path(folder) / "opened"
         graphs.save(graph, opened)
-        with onnxruntime.runner(opened / layout.GRAPH_FILE, threads=threads, name="observe") as runner:
+        with onnxruntime.runner(
+            opened / layout.GRAPH_FILE, threads=threads, name="observe"
+        ) as runner:
             step = calibration.batch(settings["batch"])
             feeds = calibration.feeds(settings["batch"])
-            for batch in console.progress(feeds, total=-(-total // step), unit="batch", label="observe"):
+            for batch in console.progress(
+                feeds, total=-(-total // step), unit="batch", label="observe"
+            ):
                 results = runner.infer(batch)
                 for name in names:
                     values = batch[name] if name in batch else results[name]
-                    _check_finite(name, values, seen)
+                    _refuse_nan(name, values, seen)
                     histograms[name].add(values)
                     maxima = observations.channel_maxima(values)
                     channels[name] = np.maximum(channels.get(name, maxima), maxima)
@@ -78,13 +82,14 @@ def _observe(
     return observations.pack(histograms, channels, ranks, bins=settings["bins"], samples=seen)
 
 
-def _check_finite(name: str, values: np.ndarray[Any, Any], seen: int) -> None:
-    if np.isfinite(values).all():
+def _refuse_nan(name: str, values: np.ndarray[Any, Any], seen: int) -> None:
+    """Infinity has its uses (a mask before a softmax) and is recorded; NaN has none."""
+    if not np.isnan(values).any():
         return
-    flat = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    samples_with = np.isnan(values).reshape(len(values) if values.ndim else 1, -1).any(axis=1)
     msg = (
-        f"activation {name!r} is NaN or infinite on calibration sample"
-        f" {seen + int(np.argmin(flat))}: no range can hold it"
+        f"activation {name!r} is NaN on calibration sample {seen + int(np.argmax(samples_with))}:"
+        " no range can hold it"
     )
     raise errors.CalibrationError(
         msg, mend="look at that sample, and at the model's arithmetic on it; then run again"

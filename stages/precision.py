@@ -52,7 +52,9 @@ def main(engine: str) -> None:
     console.say(f"precision {engine}: {precision} -> {typed}; {_summary(details)}")
 
 
-def _type(graph: ir.Model, precision: str, cache: bytes, where: str, kept: dict[str, str]) -> dict[str, Any]:
+def _type(
+    graph: ir.Model, precision: str, cache: bytes, where: str, kept: dict[str, str]
+) -> dict[str, Any]:
     if precision in _LOW:
         details = casts.to_low(graph, _LOW[precision], kept)
         if not details["low"]:
@@ -63,7 +65,7 @@ def _type(graph: ir.Model, precision: str, cache: bytes, where: str, kept: dict[
     if precision == "int8":
         details = qdq.quantize(graph, caches.parse(cache, where).scales, kept)
         if not details["quantized"]:
-            msg = "no node of the graph can be quantized: it has no Conv, Gemm or MatMul with constant weights"
+            msg = "no node of the graph can be quantized: no Conv, Gemm or MatMul qualifies"
             raise errors.GraphError(msg, mend="choose another precision, or look at the overrides")
         return details
     return {}
@@ -71,7 +73,8 @@ def _type(graph: ir.Model, precision: str, cache: bytes, where: str, kept: dict[
 
 def _summary(details: dict[str, Any]) -> str:
     if "low" in details:
-        return f"{sum(details['low'].values())} nodes low, {details['casts']} casts, {len(details['kept'])} kept"
+        low = sum(details["low"].values())
+        return f"{low} nodes low, {details['casts']} casts, {len(details['kept'])} kept"
     if "quantized" in details:
         counts = details["scales"]
         return (

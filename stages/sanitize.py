@@ -56,7 +56,9 @@ def _prove(
     exported: Path, clean: Path, probe: samples.Split, settings: dict[str, Any], threads: int
 ) -> dict[str, Any]:
     with (
-        onnxruntime.runner(exported / layout.GRAPH_FILE, threads=threads, name="exported") as before,
+        onnxruntime.runner(
+            exported / layout.GRAPH_FILE, threads=threads, name="exported"
+        ) as before,
         onnxruntime.runner(clean / layout.GRAPH_FILE, threads=threads, name="clean") as after,
     ):
         return proof.same_outputs(

@@ -25,7 +25,7 @@ class Histogram:
         bins: number of bins, a power of two.
         counts: int64 of shape [bins].
         exponent: the range's exponent; None while all values were zero.
-        maximum: largest |x|, exact.
+        maximum: largest |x|, exact; infinity if one was, which no bin counts.
     """
 
     def __init__(self, bins: int) -> None:
@@ -35,12 +35,12 @@ class Histogram:
         self.maximum = 0.0
 
     def add(self, values: np.ndarray[Any, Any]) -> None:
-        """Count float values of any shape; all must be finite."""
+        """Count float values of any shape; none may be NaN."""
         magnitude = np.abs(values).ravel()
-        if not magnitude.size:
-            return
-        largest = float(magnitude.max())
-        self.maximum = max(self.maximum, largest)
+        self.maximum = max(self.maximum, float(magnitude.max(initial=0.0)))
+        if math.isinf(self.maximum):
+            magnitude = magnitude[np.isfinite(magnitude)]
+        largest = float(magnitude.max(initial=0.0))
         if largest > 0.0:
             self._widen(math.frexp(largest)[1])
         if self.exponent is None:

@@ -8,7 +8,7 @@ Arrays, T tensors sorted by name:
     samples          [] int64, samples read
     counts           [T, bins] int64, histogram of |x| over [0, 2^exponent)
     exponents        [T] int64; meaningless where maxima is 0
-    maxima           [T] float32, largest |x|
+    maxima           [T] float32, largest |x|; infinity where an activation was infinite
     channel_axes     [T] int64, axis of the channels; -1 for the last
     channel_offsets  [T + 1] int64, where a tensor's channels begin in channel_maxima
     channel_maxima   [sum of channels] float32, largest |x| of each channel
@@ -59,8 +59,8 @@ def pack(
     widths = [len(channels[name]) for name in names]
     return {
         "names": np.array(names, dtype=np.str_),
-        "bins": np.int64(bins),
-        "samples": np.int64(samples),
+        "bins": np.array(bins, np.int64),
+        "samples": np.array(samples, np.int64),
         "counts": np.stack([histograms[name].counts for name in names]),
         "exponents": np.array([histograms[name].exponent or 0 for name in names], np.int64),
         "maxima": np.array([histograms[name].maximum for name in names], np.float32),
@@ -71,9 +71,9 @@ def pack(
 
 
 def write(path: Path, arrays: Arrays) -> None:
-    """Write the file; numpy gives archive members a fixed time, so equal arrays give equal bytes."""
+    """Write the file; equal arrays give equal bytes, as numpy fixes the members' times."""
     with files.writing(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
 
 
 def read(path: Path) -> Arrays:

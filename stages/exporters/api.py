@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    import numpy as np
 
 Arrays = dict[str, "np.ndarray[Any, Any]"]
 Framework = Callable[[Arrays], Arrays]
@@ -26,7 +26,8 @@ class Order:
     Attributes:
         source: folder of the source model.
         entry: what to load from it, as `models.<m>.source.entry` says.
-        inputs: by name, {"dtype": str, "shape": list of int or symbol}; the first axis is the batch.
+        inputs: by name, {"dtype": str, "shape": list of int or symbol}; the first
+            axis is the batch.
         outputs: names, in order.
         opset: ONNX opset to write, or None to keep the source's.
     """

@@ -32,7 +32,11 @@ def check(model: ir.Model, inputs: Mapping[str, Any], outputs: list[str], key: s
 
 def _face(value: ir.Value) -> tuple[str, list[int | str]]:
     dtype = str(value.dtype.numpy()) if value.dtype is not None else "unknown"
-    dims = [] if value.shape is None else [d if isinstance(d, int) else str(d.value) for d in value.shape]
+    dims = (
+        []
+        if value.shape is None
+        else [d if isinstance(d, int) else str(d.value) for d in value.shape]
+    )
     return dtype, dims
 
 
@@ -50,5 +54,8 @@ def _show(faces: Mapping[str, tuple[str, list[int | str]]]) -> str:
 
 
 def _differ(what: str, found: str, wanted: str, key: str) -> errors.SourceModelError:
-    msg = f"the model's {what} are not what params.yaml says\n  model:       {found}\n  params.yaml: {wanted}"
+    msg = (
+        f"the model's {what} are not what params.yaml says\n"
+        f"  model:       {found}\n  params.yaml: {wanted}"
+    )
     return errors.SourceModelError(msg, mend=f"set {key} to what the model has")

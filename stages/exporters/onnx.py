@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import onnx
-from google.protobuf.message import DecodeError
+import onnx_ir as ir
+from google.protobuf.message import DecodeError, Message
 
 from stages.lib import errors, layout
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stages.exporters.api import Arrays, Order
+
+# A damaged name makes even the checker's message unreadable.
+_INVALID = (onnx.checker.ValidationError, ir.serde.SerdeError, UnicodeDecodeError)
 
 
 def export(order: Order, example: Arrays, folder: Path) -> None:  # noqa: ARG001 (the interface)
@@ -26,9 +30,12 @@ def export(order: Order, example: Arrays, folder: Path) -> None:  # noqa: ARG001
     data = sorted(_external_files(model, source))
     try:
         onnx.checker.check_model(str(source))
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        ir.from_proto(model)  # as every later stage does
+    except _INVALID as error:
         msg = f"{source} is not valid ONNX: {error}"
-        raise errors.SourceModelError(msg, mend="export it again; `onnx.checker` must accept it") from None
+        raise errors.SourceModelError(
+            msg, mend="export it again; `onnx.checker` must accept it"
+        ) from None
     folder.mkdir(parents=True)
     shutil.copyfile(source, folder / layout.GRAPH_FILE)
     for location in data:
@@ -42,7 +49,9 @@ def _parse(source: Path) -> onnx.ModelProto:
         model = onnx.load(source, load_external_data=False)
     except FileNotFoundError:
         msg = f"{source} is not there"
-        raise errors.SourceModelError(msg, mend="set models.<m>.source.entry to the ONNX file") from None
+        raise errors.SourceModelError(
+            msg, mend="set models.<m>.source.entry to the ONNX file"
+        ) from None
     except DecodeError:
         msg = f"{source} is not an ONNX file, or is truncated ({source.stat().st_size} bytes)"
         raise errors.SourceModelError(msg, mend="copy or export the file again") from None
@@ -56,17 +65,13 @@ def _parse(source: Path) -> onnx.ModelProto:
 def _external_files(model: onnx.ModelProto, source: Path) -> set[str]:
     """Locations of external data, each inside the folder, present and long enough."""
     found: set[str] = set()
-    for tensor in _tensors(model.graph):
+    for tensor in _tensors(model):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = entries.get("location", "")
         _check_location(location, tensor.name, source)
-        end = int(entries.get("offset", 0)) + int(entries.get("length", 0))
-        size = (source.parent / location).stat().st_size
-        if end > size:
-            msg = f"{source}: {tensor.name!r} lies at bytes up to {end} of {location}, which has {size}"
-            raise errors.SourceModelError(msg, mend=f"copy {location} again: it is truncated")
+        _check_length(entries, tensor, source)
         found.add(location)
     return found
 
@@ -83,14 +88,33 @@ def _check_location(location: str, tensor: str, source: Path) -> None:
         raise errors.SourceModelError(msg, mend=f"copy {location} into {source.parent}")
     if not file.resolve().is_relative_to(source.parent.resolve()):
         msg = f"{where} is a link that leaves the model's folder: refused"
-        raise errors.SourceModelError(msg, mend=f"replace the link by the file itself")
+        raise errors.SourceModelError(msg, mend="replace the link by the file itself")
+    if path == PurePosixPath(layout.GRAPH_FILE):
+        msg = f"{where} has the name that the graph itself gets"
+        raise errors.SourceModelError(msg, mend="save the model again with another data file")
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from ([attribute.t] if attribute.HasField("t") else [])
-            yield from attribute.tensors
-            for inner in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
-                yield from _tensors(inner)
+def _check_length(entries: dict[str, str], tensor: onnx.TensorProto, source: Path) -> None:
+    location = entries["location"]
+    where = f"{source}: {tensor.name!r}"
+    try:
+        offset, length = (int(entries.get(key, 0)) for key in ("offset", "length"))
+    except ValueError:
+        msg = f"{where} lies at no readable position of {location}: {entries}"
+        raise errors.SourceModelError(msg, mend="export the model again") from None
+    size = (source.parent / location).stat().st_size
+    if offset < 0 or length < 0 or offset + length > size:
+        msg = f"{where} lies at bytes {offset} to {offset + length} of {location}, which has {size}"
+        raise errors.SourceModelError(msg, mend=f"copy {location} again: it is truncated")
+
+
+def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
+    """Every tensor of a model, wherever it lies: subgraphs, functions, sparse tensors."""
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for item in [value] if isinstance(value, Message) else value:
+            if isinstance(item, onnx.TensorProto):
+                yield item
+            else:
+                yield from _tensors(item)

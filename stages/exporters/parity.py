@@ -30,6 +30,7 @@ def check(
         framework: the source model; its outputs are the reference b.
         runtime: the exported graph; its outputs are a.
         batches: input arrays by name.
+        atol, rtol: the tolerance.
 
     Returns:
         {"samples": int, "outputs": {name: {"max_abs": float}}}
@@ -50,11 +51,18 @@ def check(
 
 
 def _check_output(
-    name: str, expected: np.ndarray[Any, Any], found: np.ndarray[Any, Any], *, atol: float, rtol: float
+    name: str,
+    expected: np.ndarray[Any, Any],
+    found: np.ndarray[Any, Any],
+    *,
+    atol: float,
+    rtol: float,
 ) -> None:
     mend = "compare the two outputs sample by sample; models.<m>.parity holds the tolerance"
     if expected.shape != found.shape:
-        msg = f"output {name!r}: the framework gives shape {expected.shape}, the graph {found.shape}"
+        msg = (
+            f"output {name!r}: the framework gives shape {expected.shape}, the graph {found.shape}"
+        )
         raise errors.ParityError(msg, mend=mend)
     if expected.dtype.kind == "f" and not np.isfinite(expected).all():
         msg = f"output {name!r}: the framework itself gives NaN or infinity on the probe samples"

@@ -11,21 +11,25 @@ the source model.
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx_ir as ir
 import torch
+from torch.utils import _pytree as pytree
 
 from stages.lib import errors, graphs, plugins
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import onnx_ir as ir
+
     from stages.exporters.api import Arrays, Framework, Order
 
 _KEPT_METADATA = frozenset({"pkg.torch.onnx.name_scopes"})
+_REASON_LINES = 12
 
 
 def export(order: Order, example: Arrays, folder: Path) -> Framework:
@@ -67,8 +71,9 @@ def _trace(module: torch.nn.Module, order: Order, example: Arrays) -> ir.Model:
     )
     # A batch of one would be taken for a constant by the tracer.
     arguments = tuple(
-        torch.from_numpy(np.concatenate([example[name]] * 2)) for name in order.inputs
-    ) if symbols else tuple(torch.from_numpy(example[name]) for name in order.inputs)
+        torch.from_numpy(np.concatenate([example[name]] * (2 if 0 in axes else 1)))
+        for name, axes in zip(order.inputs, dynamic, strict=True)
+    )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -81,7 +86,7 @@ def _trace(module: torch.nn.Module, order: Order, example: Arrays) -> ir.Model:
                 verbose=False,
             )
     except Exception as error:
-        msg = f"torch.onnx.export failed: {type(error).__name__}: {_first_lines(error)}"
+        msg = f"torch.onnx.export failed: {type(error).__name__}: {_reason(error)}"
         raise errors.SourceModelError(
             msg,
             mend="see the reason above; a dimension that the model fixes must be a number in"
@@ -93,9 +98,12 @@ def _trace(module: torch.nn.Module, order: Order, example: Arrays) -> ir.Model:
     return program.model
 
 
-def _first_lines(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return "\n".join(lines[:12])
+def _reason(error: Exception) -> str:
+    """What torch says of the cause, without colours and advice about reporting bugs."""
+    text = re.sub(r"\x1b\[\d*m", "", str(error))
+    _, _, summary = text.rpartition("## Exception summary")
+    lines = [line for line in summary.splitlines() if line.strip()]
+    return "\n".join(lines[:_REASON_LINES])
 
 
 def _rename(model: ir.Model, order: Order) -> None:
@@ -107,7 +115,9 @@ def _rename(model: ir.Model, order: Order) -> None:
     taken = {value.name for value in inner} | set(model.graph.initializers) | wanted
     for value in [*inner, *model.graph.initializers.values()]:
         if value.name in wanted:
-            fresh = next(f"{value.name}_{n}" for n in range(1, 1 << 30) if f"{value.name}_{n}" not in taken)
+            fresh = next(
+                f"{value.name}_{n}" for n in range(1, 1 << 30) if f"{value.name}_{n}" not in taken
+            )
             taken.add(fresh)
             value.name = fresh
     for value, name in faces:
@@ -133,9 +143,16 @@ def _keep(properties: Any) -> None:
 
 def _framework(module: torch.nn.Module, order: Order) -> Framework:
     def run(feeds: Arrays) -> Arrays:
-        with torch.inference_mode():
-            result = module(*(torch.from_numpy(feeds[name]) for name in order.inputs))
-        outputs = [result] if isinstance(result, torch.Tensor) else list(result)
+        try:
+            with torch.inference_mode():
+                result = module(*(torch.from_numpy(feeds[name]) for name in order.inputs))
+        except Exception as error:
+            msg = f"the module itself failed on the probe samples: {type(error).__name__}: {error}"
+            raise errors.SourceModelError(
+                msg, mend="run it by hand on the arrays of models/<m>/samples/probe"
+            ) from error
+        # Flat, as the exporter lists the outputs of a dictionary or of nested tuples.
+        outputs = pytree.tree_leaves(result)
         return {name: out.numpy() for name, out in zip(order.outputs, outputs, strict=False)}
 
     return run

@@ -9,6 +9,7 @@ a line is split at its last `": "`. Seen in NVIDIA's MLPerf submissions and in T
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from dataclasses import dataclass
@@ -57,11 +58,13 @@ def parse(data: bytes, where: str) -> Cache:
     """Read a cache.
 
     Raises:
-        CalibrationError: `data` is not a cache, or names a tensor twice.
+        CalibrationError: `data` is not a cache, names a tensor twice, or holds a scale that is
+            negative or not finite.
     """
     mend = "`dvc repro calibrate` writes it again"
-    lines = data.decode(errors="replace").splitlines()
-    header = _HEADER.fullmatch(lines[0]) if lines else None
+    # Not splitlines(): a name may hold a form feed, or a line separator of Unicode's.
+    lines = data.decode(errors="replace").removesuffix("\n").split("\n")
+    header = _HEADER.fullmatch(lines[0])
     if header is None:
         msg = f"{where} does not begin with TRT-<version>-<algorithm>: not a calibration cache"
         raise errors.CalibrationError(msg, mend=mend)
@@ -71,5 +74,9 @@ def parse(data: bytes, where: str) -> Cache:
         if not separator or not _VALUE.fullmatch(value) or name in scales:
             msg = f"{where}:{number}: {line!r} is not '<tensor>: <8 hex digits>', or names it again"
             raise errors.CalibrationError(msg, mend=mend)
-        scales[name] = struct.unpack(">f", bytes.fromhex(value.zfill(8)))[0]
+        scale = struct.unpack(">f", bytes.fromhex(value.zfill(8)))[0]
+        if not (math.isfinite(scale) and math.copysign(1.0, scale) > 0):
+            msg = f"{where}:{number}: the scale of {name!r} is {scale}: no range gives that"
+            raise errors.CalibrationError(msg, mend=mend)
+        scales[name] = scale
     return Cache(version=int(header[1]), algorithm=header[2], scales=scales)

@@ -1,15 +1,17 @@
 # SPDX-FileCopyrightText: 2026 The enginery authors
 # SPDX-License-Identifier: Apache-2.0
-"""Files that appear whole or not at all, canonical JSON, and digests."""
+"""Files that appear whole or not at all, scratch folders, canonical JSON, and digests."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CHUNK = 1 << 20
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM)
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
 def _beside(path: Path) -> Path:
@@ -38,12 +43,21 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+        if error.errno in _NO_ROOM:
+            mend = f"make room (`df -h {path.parent}`)"
+        elif error.errno in _NOT_ALLOWED and _near(error.filename, path):
+            mend = f"see who may write there (`ls -ld {error.filename}`)"
+        else:
             raise
         msg = f"could not write {path}: {os.strerror(error.errno)}"
-        raise errors.StorageError(
-            msg, mend=f"make room (`df -h {path.parent}`), then run the same command again"
-        ) from error
+        raise errors.StorageError(msg, mend=f"{mend}, then run the same command again") from error
+
+
+def _near(name: str | None, path: Path) -> bool:
+    """Whether a failed call was about `path`: what a block reads lies elsewhere."""
+    return name is not None and (
+        Path(name).is_relative_to(path.parent) or path.is_relative_to(name)
+    )
 
 
 @contextlib.contextmanager
@@ -71,6 +85,18 @@ def writing(path: Path) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """Yield an empty temporary folder for what no later stage reads; gone afterwards.
+
+    Raises:
+        StorageError: the disk is full or read-only.
+    """
+    everything = Path(tempfile.gettempdir()) / "*"
+    with storage_errors(everything), tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
 def _sync(path: Path) -> None:
     for file in _files(path) if path.is_dir() else [path]:
         with file.open("rb") as stream:
@@ -78,14 +104,24 @@ def _sync(path: Path) -> None:
 
 
 def _replace(temporary: Path, path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        # A folder cannot replace a full one: the old one steps aside first.
-        aside = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
-        path.rename(aside)
-        temporary.rename(path)
-        shutil.rmtree(aside)
+    folders = temporary.is_dir() or path.is_dir()
+    if folders and (path.exists() or path.is_symlink()):
+        _exchange(temporary, path)  # `writing` removes the old one under its new name
     else:
         temporary.replace(path)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Swap two paths, since rename(2) cannot replace a full folder: in one step on Linux."""
+    swap = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    ends = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other))
+    if swap is not None and swap(*ends, _RENAME_EXCHANGE) == 0:
+        return
+    # Another system, or a file system that cannot: a kill in between leaves `other` missing.
+    aside = other.with_name(f"{one.name}.old.tmp")
+    other.rename(aside)
+    one.rename(other)
+    aside.rename(one)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
+from google.protobuf.message import DecodeError
 
-from stages.lib import files, layout
+from stages.lib import errors, files, layout
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,30 @@ def load(folder: Path) -> ir.Model:
     Raises:
         ArtifactError: there is no graph in `folder`.
     """
-    return ir.load(files.need(folder / layout.GRAPH_FILE))
+    return load_file(folder / layout.GRAPH_FILE)
+
+
+def load_file(path: Path) -> ir.Model:
+    """Read one ONNX file; weights beside it are memory-mapped.
+
+    Two liberties of old exporters end here. An initializer that is listed as an input too, a
+    default that nobody feeds, is a constant; and a node without a name gets the one that
+    TensorRT's parser gives it, after its first output.
+
+    Raises:
+        ArtifactError: there is no such file, or it is not ONNX.
+    """
+    try:
+        model = ir.load(files.need(path))
+    except (DecodeError, ir.serde.SerdeError):
+        msg = f"{path} is not an ONNX file, or is truncated ({path.stat().st_size} bytes)"
+        raise errors.ArtifactError(msg, mend="`dvc checkout --force` brings it back") from None
+    for value in [value for value in model.graph.inputs if value.is_initializer()]:
+        model.graph.inputs.remove(value)
+    for node in model.graph.all_nodes():
+        if not node.name and node.outputs:
+            node.name = f"node_of_{node.outputs[0].name}"
+    return model
 
 
 def save(model: ir.Model, folder: Path) -> None:

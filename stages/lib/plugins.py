@@ -24,7 +24,7 @@ def load(package: str, name: str) -> Any:
 def entry(folder: Path, name: str) -> Any:
     """The object that an entry `<file>.py:<name>` of the user's means, or the module without `:`.
 
-    The file can import what lies beside it. No bytecode is left in the user's folder.
+    The file can import what lies beside it, now and later. No bytecode is left in its folder.
 
     Raises:
         FileNotFoundError, AttributeError: there is no such file or name.
@@ -36,11 +36,14 @@ def entry(folder: Path, name: str) -> Any:
     if spec is None or spec.loader is None or not path.is_file():
         raise FileNotFoundError(path)
     module = importlib.util.module_from_spec(spec)
-    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    sys.path.insert(0, str(folder.resolve()))
+    sys.modules[spec.name] = module  # dataclasses and pickle look it up
+    sys.dont_write_bytecode = True
+    beside = str(folder.resolve())
+    sys.path.insert(0, beside)
     try:
         spec.loader.exec_module(module)
     finally:
-        sys.path.pop(0)
-        sys.dont_write_bytecode = before
+        # Last from here on, so that no file of the user's shadows a library's.
+        sys.path.remove(beside)
+        sys.path.append(beside)
     return getattr(module, attribute) if attribute else module

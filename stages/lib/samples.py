@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, "np.ndarray[Any, Any]"]
 
-# What numpy and zipfile raise on a damaged file.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError)
+# What numpy and zipfile raise on a damaged file; RuntimeError for encryption and compressions
+# that a flipped bit claims.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError, OSError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,12 @@ class Split:
         return next((dimension for dimension in first if isinstance(dimension, int)), size)
 
     def count(self) -> int:
-        """Number of samples, read from the headers alone."""
+        """Number of samples, read from the headers alone.
+
+        Raises:
+            SamplesError: as for `check_headers`.
+        """
+        self.check_headers()
         return sum(headers[next(iter(self.inputs))][0][0] for _, headers in self.headers())
 
     def headers(self) -> Iterator[tuple[Path, dict[str, tuple[tuple[int, ...], str]]]]:

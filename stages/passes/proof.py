@@ -61,9 +61,14 @@ def same_outputs(
             if expected.shape != found.shape or not np.allclose(
                 found, expected, atol=atol, rtol=rtol, equal_nan=True
             ):
-                msg = f"the clean-up changed output {name!r} on the probe samples by more than {atol} + {rtol} * |value|"
+                msg = (
+                    f"the clean-up changed output {name!r} on the probe samples by more than"
+                    f" {atol} + {rtol} * |value|"
+                )
                 raise errors.ProofError(msg, mend=_MEND)
-            worst = max(worst, float(np.nanmax(np.abs(expected.astype(float) - found.astype(float)))))
+            worst = max(
+                worst, float(np.nanmax(np.abs(expected.astype(float) - found.astype(float))))
+            )
         samples += len(next(iter(feeds.values())))
     return {"samples": samples, "identical": identical, "max_abs": worst}
 

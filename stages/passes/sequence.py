@@ -59,7 +59,9 @@ def _census(model: ir.Model) -> dict[str, Any]:
     notes = [model, model.graph, *nodes, *values, *model.graph.inputs]
     return {
         # A node is known by its first output: passes may rename nodes, not what they compute.
-        "nodes": {(node.outputs[0].name if node.outputs else node.name): node.op_type for node in nodes},
+        "nodes": {
+            (node.outputs[0].name if node.outputs else node.name): node.op_type for node in nodes
+        },
         "initializers": set(model.graph.initializers),
         "typed": sum(value.dtype is not None and value.shape is not None for value in values),
         "notes": sum(_notes(note) for note in notes) + bool(model.producer_name),

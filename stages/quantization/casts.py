@@ -52,7 +52,10 @@ def _reason(node: ir.Node, slots: op_types.Slots, low: ir.DataType, kept: Contai
         return "an override keeps it"
     if node.op_type in _QUANTIZER:
         return "it quantizes"
-    if any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()):
+    if any(
+        a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+        for a in node.attributes.values()
+    ):
         return "control flow"
     for index in slots.inputs:
         value = node.inputs[index]
@@ -103,7 +106,10 @@ class _Casting:
                     user.replace_input_with(index, self._as(value, op_types.FLOAT))
         for position, value in enumerate(self._graph.outputs):
             if value in self._low_values:
-                name, value.name = value.name, self._names.fresh(f"{value.name}_{self._low.name.lower()}")
+                name, value.name = (
+                    value.name,
+                    self._names.fresh(f"{value.name}_{self._low.name.lower()}"),
+                )
                 restored = self._as(value, op_types.FLOAT)
                 restored.name = name
                 self._graph.outputs[position] = restored

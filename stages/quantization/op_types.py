@@ -44,11 +44,17 @@ def slots(node: ir.Node, opset: int, low: ir.DataType) -> Slots:
     """
     schema = _schema(node, opset)
     if schema is None:
-        return Slots(inputs=(), outputs=(), reason=f"no ONNX schema for {node.domain}::{node.op_type}")
+        return Slots(
+            inputs=(), outputs=(), reason=f"no ONNX schema for {node.domain}::{node.op_type}"
+        )
     allowed = {c.type_param_str: set(c.allowed_type_strs) for c in schema.type_constraints}
     variables = _variables(schema.inputs, len(node.inputs))
     # A producer that was typed before has made its output low already.
-    floats = [i for i, value in enumerate(node.inputs) if value is not None and value.dtype in (FLOAT, low)]
+    floats = [
+        i
+        for i, value in enumerate(node.inputs)
+        if value is not None and value.dtype in (FLOAT, low)
+    ]
     tied = {variables[i] for i in floats if variables[i] in allowed}
     outputs = tuple(
         i

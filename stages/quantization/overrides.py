@@ -34,7 +34,10 @@ def kept(names: Iterable[str], overrides: Iterable[Mapping[str, Any]], key: str)
         matches = fnmatch.filter(every, override["nodes"])
         if not matches:
             near = difflib.get_close_matches(override["nodes"], every, n=3, cutoff=0.3) or every[:3]
-            msg = f"{key}[{index}]: no node is called {override['nodes']!r}; near names: {', '.join(near)}"
+            msg = (
+                f"{key}[{index}]: no node is called {override['nodes']!r};"
+                f" near names: {', '.join(near)}"
+            )
             raise errors.GraphError(msg, mend=f"correct the pattern at {key} in params.yaml")
         chosen |= dict.fromkeys(matches, override["precision"])
     return chosen

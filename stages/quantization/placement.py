@@ -11,14 +11,13 @@ falls back to float.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Callable, Container
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +48,17 @@ def _conv_transpose(node: ir.Node) -> list[Point]:
 
 
 def _gemm(node: ir.Node) -> list[Point]:
-    transposed = {name: bool(node.attributes[name].as_int()) for name in ("transA", "transB") if name in node.attributes}
+    transposed = {
+        name: bool(node.attributes[name].as_int())
+        for name in ("transA", "transB")
+        if name in node.attributes
+    }
     if transposed.get("transA"):
         return []
-    return [_activation(node, 0), Point(node=node, index=1, axis=0 if transposed.get("transB") else 1)]
+    return [
+        _activation(node, 0),
+        Point(node=node, index=1, axis=0 if transposed.get("transB") else 1),
+    ]
 
 
 def _matmul(node: ir.Node) -> list[Point]:

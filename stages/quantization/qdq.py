@@ -34,7 +34,7 @@ def quantize(model: ir.Model, scales: Mapping[str, float], kept: Container[str])
 
     Returns:
         {"quantized": nodes by op; "kept": [{"node", "op", "reason"}]; "activations": Q/DQ pairs;
-        "weights": int8 weights; "scales": {"observed", "used", "unused"}: counts of the cache's names}
+        "weights": int8 weights; "scales": {"observed", "used", "unused"}: counts of names}
 
     Raises:
         CalibrationError: the cache lacks a tensor that is to be quantized.
@@ -43,35 +43,40 @@ def quantize(model: ir.Model, scales: Mapping[str, float], kept: Container[str])
     opset = model.opset_imports[""]
     if opset < _PER_CHANNEL_OPSET:
         msg = f"the graph has opset {opset}; per-channel Q/DQ needs {_PER_CHANNEL_OPSET}"
-        raise errors.GraphError(msg, mend=f"export the model at opset {_PER_CHANNEL_OPSET} or newer")
+        raise errors.GraphError(
+            msg, mend=f"export the model at opset {_PER_CHANNEL_OPSET} or newer"
+        )
     points, left = placement.points(model.graph, kept)
-    points, zero = _without_zero_ranges(points, scales)
+    points, rangeless = _with_ranges(points, scales)
     work = _Quantizing(model.graph)
     for point in points:
         work.place(point, scales)
     rewiring.remove_unused_initializers(model.graph)
-    used = {p.node.inputs[p.index] for p in points}
     return {
         "quantized": _by_op(points),
-        "kept": left + zero,
+        "kept": left + rangeless,
         "activations": work.activations,
         "weights": work.weights,
-        "scales": {"observed": len(scales), "used": work.activations, "unused": len(scales) - work.activations},
-        "inputs": len(used),
+        "scales": {
+            "observed": len(scales),
+            "used": work.activations,
+            "unused": len(scales) - work.activations,
+        },
     }
 
 
-def _without_zero_ranges(
+def _with_ranges(
     points: list[placement.Point], scales: Mapping[str, float]
 ) -> tuple[list[placement.Point], list[dict[str, str]]]:
-    """Leave out nodes with an activation that was always zero: it has no scale."""
+    """Leave out nodes with an activation that was always zero, or infinite: its scale is 0."""
     names = {p: _name(p) for p in points if p.axis is None}
     missing = sorted({name for name in names.values() if name not in scales})
     if missing:
         near = difflib.get_close_matches(missing[0], list(scales), n=3)
         msg = (
-            f"the calibration cache has no scale for {len(missing)} of {len(set(names.values()))} tensors"
-            f" that are to be quantized; the first is {missing[0]!r}"
+            f"the calibration cache has no scale for {len(missing)} of"
+            f" {len(set(names.values()))} tensors that are to be quantized;"
+            f" the first is {missing[0]!r}"
             + (f", nearest in the cache: {', '.join(near)}" if near else "")
         )
         raise errors.CalibrationError(
@@ -79,7 +84,11 @@ def _without_zero_ranges(
         )
     dead = {p.node for p, name in names.items() if not scales[name]}
     left = [
-        {"node": node.name or "", "op": node.op_type, "reason": "an input was zero on all calibration samples"}
+        {
+            "node": node.name or "",
+            "op": node.op_type,
+            "reason": "an input was always zero, or infinite, on the calibration samples",
+        }
         for node in dict.fromkeys(p.node for p in points)
         if node in dead
     ]
@@ -124,7 +133,9 @@ class _Quantizing:
         scale_value = self._constant(f"{value.name}_scale", np.array(scale, np.float32))
         zero = self._constant(f"{value.name}_zero_point", np.array(0, np.int8))
         quantize = ir.node(
-            "QuantizeLinear", [value, scale_value, zero], name=self._names.fresh(f"quantize_{value.name}")
+            "QuantizeLinear",
+            [value, scale_value, zero],
+            name=self._names.fresh(f"quantize_{value.name}"),
         )
         quantized = quantize.outputs[0]
         quantized.name = self._names.fresh(f"{value.name}_quantized")
@@ -154,7 +165,12 @@ class _Quantizing:
         return dequantize.outputs[0]
 
     def _dequantize(
-        self, value: ir.Value, quantized: ir.Value, scale: ir.Value, zero: ir.Value, attributes: dict[str, int]
+        self,
+        value: ir.Value,
+        quantized: ir.Value,
+        scale: ir.Value,
+        zero: ir.Value,
+        attributes: dict[str, int],
     ) -> ir.Node:
         name = self._names.fresh(f"dequantize_{value.name}")
         node = ir.node("DequantizeLinear", [quantized, scale, zero], attributes, name=name)

@@ -16,12 +16,14 @@ class Names:
     """Fresh names that collide with nothing in a graph."""
 
     def __init__(self, graph: ir.Graph) -> None:
-        values = [v for node in graph.all_nodes() for v in (*node.outputs, *node.inputs) if v is not None]
+        values = [
+            v for node in graph.all_nodes() for v in (*node.outputs, *node.inputs) if v is not None
+        ]
         self._taken = {v.name for v in (*values, *graph.inputs, *graph.outputs)}
         self._taken |= set(graph.initializers) | {node.name for node in graph.all_nodes()}
 
     def fresh(self, wanted: str) -> str:
-        """`wanted`, or `wanted_2`, `wanted_3`, …"""
+        """Give `wanted`, or else `wanted_2`, `wanted_3` and so on."""
         name, number = wanted, 1
         while name in self._taken:
             number += 1
@@ -44,7 +46,10 @@ def insert_after(graph: ir.Graph, value: ir.Value, nodes: Iterable[ir.Node]) -> 
 def add_initializer(graph: ir.Graph, tensor: ir.TensorProtocol) -> ir.Value:
     """Make `tensor` an initializer under its own name."""
     value = ir.Value(
-        name=tensor.name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape), const_value=tensor
+        name=tensor.name,
+        type=ir.TensorType(tensor.dtype),
+        shape=ir.Shape(tensor.numpy().shape),
+        const_value=tensor,
     )
     graph.register_initializer(value)
     return value
