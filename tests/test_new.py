@@ -1,0 +1,106 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""`make new`: a model of one's own into params.yaml."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from stages import check, new
+from stages.lib import errors, params
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """params.yaml, its schema and the demo, as in a clone."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("params.yaml", "schemas/params.schema.json"):
+        Path(name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, name)
+    shutil.copytree(ROOT / "models", "models")
+    return tmp_path
+
+
+def write_samples(model: str, **arrays: np.ndarray) -> None:  # type: ignore[type-arg]
+    for split in ("probe", "calibration", "validation"):
+        folder = Path("models") / model / "samples" / split
+        folder.mkdir(parents=True)
+        np.savez_compressed(folder / "000.npz", **arrays)
+
+
+def write_onnx(model: str) -> None:
+    """Two inputs, one of them of open length; one output."""
+    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["N", "length"])
+    scale = helper.make_tensor_value_info("scale", TensorProto.FLOAT, ["N", 1])
+    out = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", "length"])
+    nodes = [
+        helper.make_node("Cast", ["ids"], ["x"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["x", "scale"], ["scores"]),
+    ]
+    graph = helper.make_graph(nodes, "g", [ids, scale], [out])
+    source = Path("models") / model / "source"
+    source.mkdir(parents=True)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(proto, source / "net.onnx")
+
+
+@pytest.mark.usefixtures("project")
+def test_an_onnx_model_tells_its_own_inputs() -> None:
+    before = Path("params.yaml").read_text()
+    write_onnx("mine")
+    write_samples(
+        "mine",
+        ids=np.zeros((4, 7), np.int64),
+        scale=np.ones((4, 1), np.float32),
+        label=np.zeros(4, np.int64),
+    )
+    new.main("mine", "digits")
+    document = params.load()
+    assert document.param("models.mine.source") == {"framework": "onnx", "entry": "net.onnx"}
+    assert document.param("models.mine.inputs.ids") == {"dtype": "int64", "shape": ["N", "length"]}
+    assert document.param("models.mine.outputs") == ["scores"]
+    assert document.param("models.mine.opset") is None
+    assert document.param("profiles.mine")[0]["ids"]["max"] == [64, 7]
+    assert document.param("engines.mine-int8.method") == "entropy"
+    check.main()
+    after = Path("params.yaml").read_text().splitlines()
+    assert not [line for line in before.splitlines() if line not in after], "nothing was lost"
+
+
+@pytest.mark.usefixtures("project")
+def test_a_pytorch_model_tells_by_its_samples() -> None:
+    source = Path("models/mine/source")
+    source.mkdir(parents=True)
+    (source / "net.py").write_text("def load(): ...\n")
+    write_samples("mine", image=np.zeros((3, 2, 5), np.float32))
+    new.main("mine", "digits")
+    document = params.load()
+    assert document.param("models.mine.source.entry") == "net.py:load"
+    shape = document.param("models.mine.inputs.image.shape")
+    assert shape == ["batch", 2, 5]
+    assert document.param("models.mine.metric.kind") == "none"
+    assert document.param("engines.mine-fp16.gates.max_accuracy_drop") is None
+    check.main()
+
+
+@pytest.mark.usefixtures("project")
+def test_what_is_there_is_not_overwritten() -> None:
+    with pytest.raises(errors.ParamsError, match="has a model 'digits' already"):
+        new.main("digits", "digits")
+
+
+@pytest.mark.usefixtures("project")
+def test_an_empty_source_is_named_and_nothing_is_left() -> None:
+    before = Path("params.yaml").read_bytes()
+    with pytest.raises(errors.SourceModelError, match=r"models/mine/source/ must hold one \.onnx"):
+        new.main("mine", "digits")
+    assert Path("params.yaml").read_bytes() == before
+    assert not Path("models/mine").exists()
