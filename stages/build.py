@@ -8,14 +8,14 @@ The builder's messages go to .logs/build-<engine>.log, which is there after a fa
 from __future__ import annotations
 
 import contextlib
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from stages.backends import isolation
 from stages.backends.build_api import Order
-from stages.lib import console, errors, facts, files, layout, params, pins, plugins
+from stages.lib import console, errors, facts, files, layout, params, pins
 
 if TYPE_CHECKING:
-    from stages.backends.build_api import BuildBackend, Engine
+    from pathlib import Path
 
 
 def main(engine: str) -> None:
@@ -25,17 +25,16 @@ def main(engine: str) -> None:
     versions = pins.toolchain(document, backend)
     profile = document.param(f"engines.{engine}.profile")
     order = Order(
-        # Relative, so that no plan depends on where the project lies.
         graph=files.need(layout.typed(engine) / layout.GRAPH_FILE),
         precision=document.param(f"engines.{engine}.precision"),
         profiles=document.param(f"profiles.{profile}"),
         builder=document.param(f"engines.{engine}.builder"),
     )
-    built = _build(plugins.load("stages.backends", f"{backend}.build"), order, engine)
-
     plan = layout.plan(engine)
-    with files.writing(plan) as temporary:
-        temporary.write_bytes(built.plan)
+    with files.writing(plan) as temporary, console.elapsing(f"build {engine}"):
+        built = _build(backend, order, engine, temporary)
+    size, made = plan.stat().st_size, built.engine
+
     facts.write(
         "build",
         engine,
@@ -51,21 +50,21 @@ def main(engine: str) -> None:
         versions=versions,
         details={
             "backend": backend,
-            "command": built.command,
-            "inputs": built.inputs,
-            "layers": built.layers,
-            "outputs": built.outputs,
-            "plan": {"bytes": len(built.plan), "sha256": files.sha256(plan)},
-            "profiles": built.profiles,
+            "address_space_arranged": built.arranged,
+            "command": made.command,
+            "inputs": made.inputs,
+            "layers": made.layers,
+            "outputs": made.outputs,
+            "plan": {"bytes": size, "sha256": files.sha256(plan)},
+            "profiles": made.profiles,
         },
+        code_elsewhere=built.code,
     )
-    console.say(
-        f"build {engine}: {built.layers} layers -> {plan}; {len(built.plan) / 2**20:.2f} MiB"
-    )
+    console.say(f"build {engine}: {made.layers} layers -> {plan}; {size / 2**20:.2f} MiB")
 
 
-def _build(backend: BuildBackend, order: Order, engine: str) -> Engine:
-    """Parse and build in a thread of its own: its allocations have no history in this process."""
+def _build(backend: str, order: Order, engine: str, plan: Path) -> isolation.Built:
+    """Build in a child process, with the builder's messages in a log that a failure leaves too."""
     path = layout.log("build", engine)
     with files.storage_errors(path):
         path.parent.mkdir(exist_ok=True)
@@ -73,13 +72,11 @@ def _build(backend: BuildBackend, order: Order, engine: str) -> Engine:
     with stream:
 
         def log(line: str) -> None:
-            # Called from C++, which no exception may reach: a full disk costs log lines only.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # a full disk costs log lines only
                 stream.write(f"{line}\n".encode())
 
         try:
-            with console.elapsing(f"build {engine}"), ThreadPoolExecutor(max_workers=1) as pool:
-                return pool.submit(backend.build, order, log).result()
+            return isolation.build(backend, order, log, plan)
         except (errors.BuildError, errors.GraphError, errors.UnsupportedError) as error:
             mend = f"{error.mend}; all messages are in {path}"
             raise type(error)(error.what, mend=mend) from None

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 
 
-def code() -> dict[str, str]:
-    """SHA-256 of each file of `stages` that this process has imported, by path."""
+def code(more: Iterable[Path] = ()) -> dict[str, str]:
+    """SHA-256 of each file of `stages` that this process has imported, and of `more`, by path."""
     root = Path.cwd()
-    ran: dict[str, str] = {}
+    ran = {path.as_posix(): files.sha256(path) for path in more if path.stat().st_size}
     for name, module in sorted(sys.modules.items()):
         origin = getattr(module, "__file__", None)
         if origin and (name in ("stages", "__main__") or name.startswith("stages.")):
@@ -39,6 +39,7 @@ def write(
     params: Mapping[str, Any],
     versions: Mapping[str, str],
     details: Mapping[str, Any],
+    code_elsewhere: Iterable[Path] = (),
 ) -> None:
     """Write the facts of one run.
 
@@ -50,6 +51,7 @@ def write(
         params: the values it used, by dotted key.
         versions: installed version by package, as checked against the pins.
         details: what the stage itself has to say: what changed, what was found.
+        code_elsewhere: files of `stages` that ran in another process.
     """
     document = {
         "schema_version": SCHEMA_VERSION,
@@ -57,7 +59,7 @@ def write(
         "name": name,
         "inputs": _digests(inputs),
         "outputs": _digests(outputs),
-        "code": code(),
+        "code": code(code_elsewhere),
         "params": dict(params),
         "versions": {**versions, "python": ".".join(platform.python_version_tuple()[:2])},
         "details": dict(details),
