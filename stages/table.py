@@ -2,14 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The closing table of `make repro`: every engine of params.yaml in one line.
 
-It reads reports and verdicts and trusts neither to be there or to belong to the present plan.
+It trusts no artifact to be of the present state: where a stage failed, what lies behind it is of an
+earlier run.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import TYPE_CHECKING, Any
 
-from stages.lib import console, files, layout, params
+from stages.lib import console, facts, files, layout, params
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 _HEAD = (
     "engine",
@@ -23,14 +29,17 @@ _HEAD = (
     "verdict",
 )
 _LEFT = 3
+_OF_MODEL = ("export", "sanitize", "observe", "calibrate")
+_OF_ENGINE = ("precision", "build", "validate", "gate")
 
 
 def main() -> None:
     """Print the table."""
-    engines = params.load().param("engines")
+    document = params.load()
+    digest = functools.cache(files.sha256)
     rows = [
-        (engine, settings["precision"], settings["profile"], *_figures(engine))
-        for engine, settings in engines.items()
+        (engine, settings["precision"], settings["profile"], *_row(document, engine, digest))
+        for engine, settings in document.param("engines").items()
     ]
     console.say("\n" + _render([_HEAD, *rows]))
     console.say(
@@ -39,25 +48,26 @@ def main() -> None:
     )
 
 
-def _figures(engine: str) -> tuple[str, ...]:
-    plan, report_path = layout.plan(engine), layout.report(engine)
-    if not plan.exists():
-        return ("-", "-", "-", "-", "-", "not built")
-    size = f"{plan.stat().st_size / 1024:.0f}"
-    if not report_path.exists():
-        return (size, "-", "-", "-", "-", "not measured")
-    report = files.read_json(report_path)
-    if report["plan"]["sha256"] != files.sha256(plan):
-        return (size, "-", "-", "-", "-", "not measured: the report is of another plan")
+def _row(document: params.Params, engine: str, digest: Callable[[Path], str]) -> tuple[str, ...]:
+    """Figures and verdict, or why there are none: those of an earlier state would mislead."""
+    model = document.param(f"engines.{engine}.model")
+    chain = [*((stage, model) for stage in _OF_MODEL), *((stage, engine) for stage in _OF_ENGINE)]
+    reasons = (facts.outdated(document, stage, name, digest) for stage, name in chain)
+    if reason := next(filter(None, reasons), None):
+        return ("-", "-", "-", "-", "-", f"none: {reason}")
+    report, verdict = (
+        files.read_json(layout.report(engine)),
+        files.read_json(layout.verdict(engine)),
+    )
     values = {entry["name"]: entry["value"] for entry in report["measurements"]}
     metric, outputs = values["task-metric"], values["numerics"]["outputs"].values()
     return (
-        size,
+        f"{report['plan']['bytes'] / 1024:.0f}",
         f"{metric['engine']:.4f}" if metric else "none",
         f"{metric['drop']:+.4f}" if metric else "none",
         _worst(outputs, "sqnr_db", min),
         _worst(outputs, "max_abs", max),
-        _verdict(engine),
+        _verdict(verdict, packaged=layout.package(engine).exists()),
     )
 
 
@@ -68,16 +78,10 @@ def _worst(outputs: Any, key: str, choose: Any) -> str:
     return "overflow" if None in known else f"{choose(known):.3g}"
 
 
-def _verdict(engine: str) -> str:
-    path = layout.verdict(engine)
-    if not path.exists():
-        return "not judged"
-    verdict = files.read_json(path)
-    if verdict["report_sha256"] != files.sha256(layout.report(engine)):
-        return "not judged: the verdict is of another report"
-    failed = [rule["name"] for rule in verdict["rules"] if rule["state"] == "failed"]
-    packaged = "" if failed or layout.package(engine).exists() else ", not packaged"
-    return f"{verdict['verdict']}{packaged}" + (f": {', '.join(failed)}" if failed else "")
+def _verdict(verdict: dict[str, Any], *, packaged: bool) -> str:
+    if failed := [rule["name"] for rule in verdict["rules"] if rule["state"] == "failed"]:
+        return f"failed: {', '.join(failed)}"
+    return "passed" if packaged else "passed, not packaged"
 
 
 def _render(rows: list[tuple[str, ...]]) -> str:

@@ -17,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -149,6 +150,51 @@ def test_no_output_names_this_machine(clone: Clone) -> None:
     assert not found
 
 
+def ordinary(clone: Clone) -> str:
+    """Digest of a plan that an ordinary process builds: no isolation, nothing arranged."""
+    code = """if True:
+        import hashlib
+        from pathlib import Path
+        from stages.backends.build_api import Order
+        from stages.backends.tensorrt_rtx import build
+        from stages.lib import params
+        p = params.load()
+        order = Order(
+            graph=Path("artifacts/onnx/digits-int8-b64/typed/model.onnx"),
+            precision="int8",
+            profiles=p.param("profiles.digits-b64"),
+            builder=p.param("engines.digits-int8-b64.builder"),
+        )
+        print(hashlib.sha256(build.build(order, lambda _: None).plan).hexdigest())
+    """
+    return clone.run(sys.executable, "-c", code).stdout.strip()
+
+
+def test_a_plan_is_the_same_in_other_surroundings(
+    clone: Clone, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    assert len({ordinary(clone) for _ in range(8)}) > 1, "else this test shows nothing"
+    elsewhere = tmp_path_factory.mktemp("a much longer name of a folder, with an umlaut: ü")
+    for name in ("stages", "schemas", "params.yaml", "artifacts"):
+        (shutil.copytree if (clone.root / name).is_dir() else shutil.copy)(
+            clone.root / name, elsewhere / name
+        )
+    plan = Path("artifacts/engines/digits-int8-b64/model.plan")
+    wanted = (clone.root / plan).read_bytes()
+    build = f'"{sys.executable}" -m stages.build digits-int8-b64 >/dev/null'
+    for surroundings in (
+        build,
+        f"LC_ALL=C TZ=Asia/Tokyo PYTHONHASHSEED=7 HOME=/ LONG={'x' * 20000} {build}",
+        f"ulimit -S -s unlimited; {build}",
+        f"ulimit -S -s 1024; {build}",
+        f"taskset -c 0 {build}",
+        f"umask 077; nice -n 5 {build}",
+    ):
+        (elsewhere / plan).unlink()
+        subprocess.run(["sh", "-c", surroundings], cwd=elsewhere, check=True)
+        assert (elsewhere / plan).read_bytes() == wanted, surroundings
+
+
 def test_people_can_look(clone: Clone) -> None:
     assert "digits-int8-b64" in clone.dvc("metrics", "show").stdout
     clone.dvc("metrics", "diff")
@@ -222,6 +268,20 @@ def test_a_failed_gate_stops_its_engine_and_no_other(small: Clone) -> None:
     assert re.search(r"^digits-int8-b1 .* failed: min_sqnr_db$", done.stdout, re.MULTILINE)
     assert re.search(r"^digits-int8-b64 .* passed$", done.stdout, re.MULTILINE)
     assert not (small.root / "artifacts/packages/digits-int8-b1").exists()
+    small.restore()
+
+
+def test_figures_of_an_earlier_run_are_not_shown_as_current(small: Clone) -> None:
+    path = small.root / "models/digits/samples/calibration/000.npz"
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    arrays["image"][3, 0, 0, 0] = np.nan
+    np.savez_compressed(path, **arrays)
+    done = small.run("make", "repro", check=False)
+    assert done.returncode
+    assert "'image' holds NaN or infinity in sample 3" in done.stdout
+    rows = re.findall(r"^digits-\S+ .* (none: .*)$", done.stdout, re.MULTILINE)
+    assert rows == ["none: observe has not run, or failed"] * len(SMALL)
     small.restore()
 
 

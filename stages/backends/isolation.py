@@ -83,8 +83,9 @@ def build(backend: str, order: Order, log: Callable[[str], None], plan: Path) ->
     with contextlib.suppress(BrokenPipeError), process.stdin as order_book:
         json.dump(_message(backend, order), order_book)
     last: dict[str, Any] = {}
-    for line in process.stderr:
-        last = _heard(line, log)
+    with process.stderr as messages:
+        for line in messages:
+            last = _heard(line, log)
     status = process.wait()
     if "engine" not in last or status:
         raise _failure(last, status)

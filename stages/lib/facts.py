@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from stages.lib import files, layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from stages.lib.params import Params
 
 SCHEMA_VERSION = 1
 
@@ -28,6 +30,33 @@ def code(more: Iterable[Path] = ()) -> dict[str, str]:
             if path.is_relative_to(root / "stages") and path.stat().st_size:
                 ran[path.relative_to(root).as_posix()] = files.sha256(path)
     return dict(sorted(ran.items()))
+
+
+def outdated(document: Params, stage: str, name: str, digest: Callable[[Path], str]) -> str | None:
+    """Why what a stage wrote is not of the present files and params; None if it is.
+
+    Args:
+        document: the params of now.
+        stage: name of the stage.
+        name: the model or engine.
+        digest: SHA-256 of a file; the caller may remember.
+
+    Code of `lib/` is left out: it is no dependency of a stage.
+    """
+    path = layout.facts(stage, name)
+    if not path.exists():
+        return f"{stage} has not run, or failed"
+    told = files.read_json(path)
+    recorded = {**told["inputs"], **told["outputs"], **told["code"]}
+    for file, was in recorded.items():
+        if file.startswith("stages/lib/"):
+            continue
+        if not Path(file).is_file() or digest(Path(file)) != was:
+            return f"{stage} must run again: {file} is not what it was"
+    for key, value in told["params"].items():
+        if document.param(key) != value:
+            return f"{stage} must run again: {key} is not what it was"
+    return None
 
 
 def write(
