@@ -5,7 +5,7 @@ set -eu
 here=$(dirname "$0")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-freeze() { "$work/bin/pip" freeze | sed 's/+cpu$//' | LC_ALL=C sort -f; }
+freeze() { "$work/bin/pip" freeze | sed 's/+cpu$//' | LC_ALL=C sort; }
 "$1" -m venv "$work"
 "$work/bin/pip" install --quiet --requirement "$here/chain.in"
 freeze > "$work/chain"

@@ -14,15 +14,16 @@ The measurements, numbered as in the report:
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stages.backends.onnxruntime import run as onnxruntime
-from stages.checks import coverage, emulation, interface, numerics, plan_header, task
+from stages.checks import card, coverage, emulation, interface, numerics, plan_header, task
 from stages.lib import console, facts, files, graphs, layout, params, pins, samples
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def main(engine: str) -> None:
@@ -66,13 +67,15 @@ def main(engine: str) -> None:
         ],
     }
     files.write_json(layout.report(engine), report)
-    files.write_json(layout.metrics(engine), _headline(report))
+    figures = _headline(report)
+    files.write_json(layout.metrics(engine), figures)
+    files.write_bytes(layout.card(engine), card.draw(engine, precision, figures))
 
     facts.write(
         "validate",
         engine,
         inputs=[plan, exported, typed, folder, layout.metric(model)],
-        outputs=[layout.report(engine), layout.metrics(engine)],
+        outputs=[layout.report(engine), layout.metrics(engine), layout.card(engine)],
         params={
             f"engines.{engine}.backend": backend,
             f"engines.{engine}.model": model,
@@ -118,8 +121,8 @@ def _compare(
 
     graph = graphs.load(typed)
     emulation.emulate(graph)
-    with tempfile.TemporaryDirectory() as temporary:
-        emulated = Path(temporary) / "emulated"
+    with files.scratch() as temporary:
+        emulated = temporary / "emulated"
         graphs.save(graph, emulated)
         total = -(-split.count() // split.batch(size))
         found = numerics.compare(
@@ -142,8 +145,8 @@ def _cover(typed: Path, split: samples.Split, size: int, threads: int) -> dict[s
     if not limits:
         return None
     found = coverage.Coverage(limits)
-    with tempfile.TemporaryDirectory() as folder:
-        opened = Path(folder) / "opened"
+    with files.scratch() as temporary:
+        opened = temporary / "opened"
         graphs.save(graph, opened)
         with onnxruntime.runner(
             opened / layout.GRAPH_FILE, threads=threads, name="coverage"
@@ -157,12 +160,13 @@ def _headline(report: dict[str, Any]) -> dict[str, Any]:
     """The few figures that `dvc metrics` shows; null where there is none."""
     values = {entry["name"]: entry["value"] for entry in report["measurements"]}
     outputs = values["numerics"]["outputs"].values()
-    sqnr = [figures["sqnr_db"] for figures in outputs if figures["sqnr_db"] is not None]
+    sqnr = [figures["sqnr_db"] for figures in outputs if not figures["identical"]]
     metric = values["task-metric"]
     return {
         "accuracy": metric["engine"] if metric else None,
         "accuracy_drop": metric["drop"] if metric else None,
-        "sqnr_db": round(min(sqnr), 2) if sqnr else None,
+        # None too where an output overflowed: another one's figure must not hide that.
+        "sqnr_db": round(min(sqnr), 2) if sqnr and None not in sqnr else None,
         "identical": all(figures["identical"] for figures in outputs),
         "plan_kib": round(report["plan"]["bytes"] / 1024, 1),
     }

@@ -27,7 +27,6 @@ ROOT = Path(__file__).parent.parent
 INERT = "stages/lib/"  # moves values and bytes, decides nothing; pinned by tests/lib
 # Read as a file, not imported.
 READ = {"package": {"stages/bundle/triton_model.py"}}
-# `engines` and `models` are read whole by the stages that draw or check all of them.
 BOOKKEEPING = re.compile(r"epoch\.\w+")
 
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
@@ -95,7 +94,7 @@ def resolved() -> list[Any]:
 def test_every_stage_of_the_design_is_there() -> None:
     assert list(STAGES) == [
         "check", "export", "sanitize", "observe", "calibrate",
-        "precision", "build", "validate", "gate", "package", "overview",
+        "precision", "build", "validate", "gate", "package",
     ]  # fmt: skip
 
 
@@ -115,7 +114,7 @@ def test_the_framework_and_the_backend_choose_the_plugin() -> None:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_commands_carry_names_only(name: str) -> None:
-    key = "" if name in ("check", "overview") else " ${key}"
+    key = "" if name == "check" else " ${key}"
     assert body(name)["cmd"] == f"python -m stages.{name}{key}"
 
 
@@ -204,8 +203,7 @@ def layout_paths() -> set[str]:
 
 
 def test_paths_of_dvc_yaml_are_those_of_layout() -> None:
-    known = layout_paths() | {"models", "artifacts/metrics"}
-    known |= {f"artifacts/overview/engines.{kind}" for kind in ("svg", "csv")}
+    known = layout_paths() | {"models"}
     known |= {
         f"artifacts/calibration/*/{m}.cache" for m in ("none", "minmax", "entropy", "percentile")
     }

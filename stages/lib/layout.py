@@ -14,7 +14,6 @@ PARAMS_SCHEMA = Path("schemas/params.schema.json")
 ARTIFACTS = Path("artifacts")
 PARAMS_OK = ARTIFACTS / "params.ok"
 LOGS = Path(".logs")
-OVERVIEW = ARTIFACTS / "overview"
 
 SPLITS = ("probe", "calibration", "validation")
 GRAPH_FILE = "model.onnx"
@@ -79,6 +78,11 @@ def report(engine: str) -> Path:
 def metrics(engine: str) -> Path:
     """The few figures of the report that `dvc metrics` shows, written by `validate`."""
     return ARTIFACTS / "metrics" / f"{engine}.json"
+
+
+def card(engine: str) -> Path:
+    """Picture of these figures for `dvc plots`, written by `validate`."""
+    return ARTIFACTS / "plots" / f"{engine}.svg"
 
 
 def verdict(engine: str) -> Path:

@@ -111,7 +111,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(
             ("profile: b64", "profile: b46"),
             ("min_cosine: 0.99", "min_cosine: 1.99"),
             ('python: "3.11"', "python: 3.10"),
-            ("  overview: 1", "  overview: 0"),
+            ("  package: 1", "  package: 0"),
         ),
     )
     assert [row.split(": ")[1] for row in rows] == [
@@ -123,7 +123,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(
         "engines.digits-int8.profile",
         "engines.digits-int8.gates.min_cosine",
         "toolchain.python",
-        "epoch.overview",
+        "epoch.package",
     ]
     places = [tuple(map(int, row.split(":")[1:3])) for row in rows]
     assert places == sorted(places)
