@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stages.lib import errors
@@ -31,6 +32,17 @@ def _die_with_parent() -> None:
     """Ask Linux to end this process when DVC is killed: DVC itself leaves its commands running."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if "DVC_STAGE" in os.environ and _orphaned():
+            sys.exit(128 + signal.SIGTERM)
+
+
+def _orphaned() -> bool:
+    """Whether DVC died before this process could ask: its parent is neither DVC nor a shell."""
+    try:
+        parent = Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
+    except OSError:
+        return True
+    return b"dvc" not in parent and b"stages." not in parent
 
 
 def run(stage: str, main: Callable[..., None], *names: str) -> None:
@@ -111,9 +123,10 @@ def elapsing(label: str) -> Iterator[None]:
 
 def progress(items: Iterable[T], *, total: int, unit: str, label: str) -> Iterator[T]:
     """Pass `items` on under a progress bar with rate and time left; none without a terminal."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
     from tqdm import tqdm  # a third of the start-up of a small stage
 
-    bar: Any = tqdm(
-        items, total=total, unit=unit, desc=label, disable=None, leave=False, delay=_SHOWN_AFTER_S
-    )
+    bar: Any = tqdm(items, total=total, unit=unit, desc=label, leave=False, delay=_SHOWN_AFTER_S)
     yield from bar
