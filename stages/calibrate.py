@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from stages.calibration import methods, observations
-from stages.lib import caches, console, errors, facts, files, layout, params, pins
+from stages.lib import caches, console, facts, files, layout, params, pins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,13 +74,10 @@ def _range(counts: Any, width: float, maximum: float, method: str, percent: floa
     if maximum == 0.0 or math.isinf(maximum):
         return 0.0  # no range fits: `precision` leaves what needs one in floating point
     if method == "minmax":
-        return methods.minmax(maximum)
+        return maximum
     if method == "percentile":
         return methods.percentile(counts, width, maximum, percent)
-    if method == "entropy":
-        return methods.entropy(counts, width)
-    msg = f"no range method {method!r}"
-    raise errors.CalibrationError(msg, mend="see engines.<e>.method in schemas/params.schema.json")
+    return methods.entropy(counts, width)
 
 
 if __name__ == "__main__":

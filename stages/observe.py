@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +11,11 @@ import numpy as np
 from stages.backends.onnxruntime import run as onnxruntime
 from stages.calibration import observations, tap
 from stages.calibration.histogram import Histogram
-from stages.lib import console, errors, facts, graphs, layout, params, pins, samples
+from stages.lib import console, errors, facts, files, graphs, layout, params, pins, samples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 
 def main(model: str) -> None:
@@ -54,45 +53,44 @@ def _observe(
     clean: Path, calibration: samples.Split, settings: Mapping[str, int], threads: int
 ) -> dict[str, Any]:
     graph = graphs.load(clean)
-    names = tap.open_up(graph)
-    histograms = {name: Histogram(settings["bins"]) for name in names}
+    axes = tap.open_up(graph)
+    histograms = {name: Histogram(settings["bins"]) for name in axes}
     channels: dict[str, Any] = {}
-    ranks: dict[str, int] = {}
-    total, seen = calibration.count(), 0
-    with tempfile.TemporaryDirectory() as folder:
-        opened = Path(folder) / "opened"
+    step, seen = calibration.batch(settings["batch"]), 0
+    batches = -(-calibration.count() // step)
+    with files.scratch() as folder:
+        opened = folder / "opened"
         graphs.save(graph, opened)
+        feeds = console.progress(
+            calibration.feeds(step), total=batches, unit="batch", label="observe"
+        )
         with onnxruntime.runner(
-            opened / layout.GRAPH_FILE, threads=threads, name="observe"
+            opened / layout.GRAPH_FILE, threads=threads, name="observed"
         ) as runner:
-            step = calibration.batch(settings["batch"])
-            feeds = calibration.feeds(settings["batch"])
-            for batch in console.progress(
-                feeds, total=-(-total // step), unit="batch", label="observe"
-            ):
-                results = runner.infer(batch)
-                for name in names:
-                    values = batch[name] if name in batch else results[name]
-                    _refuse_nan(name, values, seen)
+            for batch in feeds:
+                size = len(next(iter(batch.values())))
+                results = {**runner.infer(batch), **batch}
+                for name, axis in axes.items():
+                    values = results[name]
+                    _refuse_nan(name, values, seen, size)
                     histograms[name].add(values)
-                    maxima = observations.channel_maxima(values)
+                    maxima = observations.channel_maxima(values, axis)
                     channels[name] = np.maximum(channels.get(name, maxima), maxima)
-                    ranks[name] = values.ndim
-                seen += len(next(iter(batch.values())))
-    return observations.pack(histograms, channels, ranks, bins=settings["bins"], samples=seen)
+                seen += size
+    return observations.pack(histograms, channels, axes, bins=settings["bins"], samples=seen)
 
 
-def _refuse_nan(name: str, values: np.ndarray[Any, Any], seen: int) -> None:
+def _refuse_nan(name: str, values: np.ndarray[Any, Any], seen: int, size: int) -> None:
     """Infinity has its uses (a mask before a softmax) and is recorded; NaN has none."""
     if not np.isnan(values).any():
         return
-    samples_with = np.isnan(values).reshape(len(values) if values.ndim else 1, -1).any(axis=1)
-    msg = (
-        f"activation {name!r} is NaN on calibration sample {seen + int(np.argmax(samples_with))}:"
-        " no range can hold it"
-    )
+    where = f"samples {seen} to {seen + size - 1}"
+    if values.shape[:1] == (size,):  # else the batch is not its first axis
+        samples_with = np.isnan(values).reshape(size, -1).any(axis=1)
+        where = f"sample {seen + int(np.argmax(samples_with))}"
+    msg = f"activation {name!r} is NaN on calibration {where}: no range can hold it"
     raise errors.CalibrationError(
-        msg, mend="look at that sample, and at the model's arithmetic on it; then run again"
+        msg, mend="look at the data there, and at the model's arithmetic on it; then run again"
     )
 
 

@@ -58,17 +58,22 @@ def _type(
     if precision in _LOW:
         details = casts.to_low(graph, _LOW[precision], kept)
         if not details["low"]:
-            reasons = sorted({entry["reason"] for entry in details["kept"]})
-            msg = f"no node of the graph can run in {precision}: {'; '.join(reasons)}"
-            raise errors.GraphError(msg, mend="export at a newer opset (bf16 convolutions need 22)")
+            raise _useless(precision, details["kept"], "a newer opset (bf16 convolutions need 22)")
         return details
     if precision == "int8":
         details = qdq.quantize(graph, caches.parse(cache, where).scales, kept)
         if not details["quantized"]:
-            msg = "no node of the graph can be quantized: no Conv, Gemm or MatMul qualifies"
-            raise errors.GraphError(msg, mend="choose another precision, or look at the overrides")
+            raise _useless(precision, details["kept"], "a model with Conv, Gemm or MatMul")
         return details
     return {}
+
+
+def _useless(precision: str, kept: list[dict[str, str]], needed: str) -> errors.GraphError:
+    reasons = sorted({f"{entry['op']}: {entry['reason']}" for entry in kept})
+    # Without shape inference no later stage knows what is float32.
+    unknown = "no candidate is known to be float32 (sanitize.passes should hold infer-shapes)"
+    msg = f"no node of the graph can run in {precision}: {'; '.join(reasons) or unknown}"
+    return errors.GraphError(msg, mend=f"it needs {needed}; or look at the overrides")
 
 
 def _summary(details: dict[str, Any]) -> str:

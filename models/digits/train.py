@@ -15,7 +15,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,9 @@ from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 from sklearn.model_selection import StratifiedKFold  # type: ignore[import-untyped]
 from torch import nn
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 HERE = Path(__file__).resolve().parent
 SEED = 20260
@@ -86,7 +89,8 @@ def import_model() -> ModuleType:
     """Import source/model.py without leaving bytecode beside it."""
     sys.dont_write_bytecode = True  # source/ is hashed as it stands
     spec = importlib.util.spec_from_file_location("digits_model", HERE / "source" / "model.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -52,6 +52,7 @@ class Histogram:
 
     def merge(self, other: Histogram) -> None:
         """Add the counts of another histogram with the same number of bins."""
+        self.maximum = max(self.maximum, other.maximum)
         if other.exponent is None:
             self.counts[0] += other.counts[0]
             return
@@ -59,7 +60,6 @@ class Histogram:
         if self.exponent is None:  # _widen has set it; for the type checker
             raise AssertionError
         self.counts += _coarser(other.counts, self.exponent - other.exponent)
-        self.maximum = max(self.maximum, other.maximum)
 
     def _shift(self) -> int:
         return self.bins.bit_length() - 1 - (self.exponent or 0)

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Range methods: a histogram of |x| in, the largest magnitude to represent out.
 
-All are symmetric and per tensor. They read histograms alone, never the data.
+All are symmetric and per tensor. They read histograms alone, never the data. (The method `minmax`
+needs no function: its range is the largest |x| seen.)
 """
 
 from __future__ import annotations
@@ -19,11 +20,6 @@ _FEWEST_BINS = 128
 
 # Divergences, in nats, closer than float64 sums can tell.
 _SAME = 1e-9
-
-
-def minmax(maximum: float) -> float:
-    """The largest |x| seen."""
-    return maximum
 
 
 def percentile(counts: np.ndarray[Any, Any], width: float, maximum: float, percent: float) -> float:

@@ -9,7 +9,7 @@ Arrays, T tensors sorted by name:
     counts           [T, bins] int64, histogram of |x| over [0, 2^exponent)
     exponents        [T] int64; meaningless where maxima is 0
     maxima           [T] float32, largest |x|; infinity where an activation was infinite
-    channel_axes     [T] int64, axis of the channels; -1 for the last
+    channel_axes     [T] int64, axis of the channels; 0 where the whole tensor counts as one
     channel_offsets  [T + 1] int64, where a tensor's channels begin in channel_maxima
     channel_maxima   [sum of channels] float32, largest |x| of each channel
 """
@@ -30,18 +30,10 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, "np.ndarray[Any, Any]"]
 
-_IMAGE_RANK = 4
 
-
-def channel_axis(rank: int) -> int:
-    """Axis of the channels: 1 for feature maps [N, C, ...], the last for anything flatter."""
-    return 1 if rank >= _IMAGE_RANK else -1
-
-
-def channel_maxima(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Largest |x| of each channel, float32 of shape [channels]."""
-    axis = channel_axis(values.ndim) % max(values.ndim, 1)
-    others = tuple(a for a in range(values.ndim) if a != axis)
+def channel_maxima(values: np.ndarray[Any, Any], axis: int) -> np.ndarray[Any, Any]:
+    """Largest |x| of each channel, float32 of shape [channels]; of all, [1], if `axis` is 0."""
+    others = tuple(a for a in range(values.ndim) if a != axis or not axis)
     reduced: np.ndarray[Any, Any] = np.abs(values).max(axis=others, initial=0.0)
     return np.atleast_1d(reduced).astype(np.float32)
 
@@ -49,7 +41,7 @@ def channel_maxima(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def pack(
     histograms: Mapping[str, Histogram],
     channels: Mapping[str, np.ndarray[Any, Any]],
-    ranks: Mapping[str, int],
+    axes: Mapping[str, int],
     *,
     bins: int,
     samples: int,
@@ -61,19 +53,24 @@ def pack(
         "names": np.array(names, dtype=np.str_),
         "bins": np.array(bins, np.int64),
         "samples": np.array(samples, np.int64),
-        "counts": np.stack([histograms[name].counts for name in names]),
+        # Reshaped, because a graph may have no float32 activation at all.
+        "counts": np.array([histograms[name].counts for name in names], np.int64).reshape(-1, bins),
         "exponents": np.array([histograms[name].exponent or 0 for name in names], np.int64),
         "maxima": np.array([histograms[name].maximum for name in names], np.float32),
-        "channel_axes": np.array([channel_axis(ranks[name]) for name in names], np.int64),
-        "channel_offsets": np.concatenate([[0], np.cumsum(widths)]).astype(np.int64),
-        "channel_maxima": np.concatenate([channels[name] for name in names]),
+        "channel_axes": np.array([axes[name] for name in names], np.int64),
+        "channel_offsets": np.cumsum([0, *widths], dtype=np.int64),
+        "channel_maxima": np.concatenate([np.zeros(0, np.float32), *(channels[n] for n in names)]),
     }
 
 
 def write(path: Path, arrays: Arrays) -> None:
-    """Write the file; equal arrays give equal bytes, as numpy fixes the members' times."""
+    """Write the file; equal arrays give equal bytes everywhere.
+
+    numpy fixes the times of the members. They are stored as they are: what deflate makes of them
+    depends on the zlib that Python was built with.
+    """
     with files.writing(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **arrays)
+        np.savez(stream, allow_pickle=False, **arrays)
 
 
 def read(path: Path) -> Arrays:

@@ -4,12 +4,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
+import onnx_ir as ir
 
 Arrays = dict[str, "np.ndarray[Any, Any]"]
 
@@ -24,16 +22,23 @@ def open_up(model: ir.Model) -> dict[str, float]:
     """
     limits: dict[str, float] = {}
     for node in model.graph:
-        value, scale = (
-            (node.inputs[0], node.inputs[1]) if node.op_type == "QuantizeLinear" else (None, None)
-        )
-        if value is None or scale is None or scale.const_value is None or not value.name:
+        if node.op_type != "QuantizeLinear":
+            continue
+        value, scale = node.inputs[0], _constant(node.inputs[1])
+        # A weight that the source model quantizes itself is no activation.
+        if value is None or not value.name or _constant(value) is not None:
+            continue
+        if scale is None or scale.size != 1:
             continue
         # Half a step beyond the last level still rounds to it.
-        limits[value.name] = float(scale.const_value.numpy()) * (_LARGEST_LEVEL + 0.5)
+        limits[value.name] = float(scale.numpy().item()) * (_LARGEST_LEVEL + 0.5)
         if value not in model.graph.outputs and value not in model.graph.inputs:
             model.graph.outputs.append(value)
     return limits
+
+
+def _constant(value: ir.Value | None) -> ir.TensorProtocol | None:
+    return None if value is None else ir.convenience.get_const_tensor(value)
 
 
 class Coverage:
@@ -53,7 +58,9 @@ class Coverage:
 
     def result(self) -> dict[str, Any]:
         """{"worst": share, "tensors": {name: share}}, the worst tensors first."""
-        shares = {name: round(self._outside[name] / self._total[name], 9) for name in self._limits}
+        shares = {
+            name: round(self._outside[name] / max(self._total[name], 1), 9) for name in self._limits
+        }
         order = sorted(shares, key=lambda name: (-shares[name], name))
         return {
             "worst": max(shares.values(), default=0.0),

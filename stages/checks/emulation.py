@@ -45,12 +45,16 @@ def emulate(model: ir.Model) -> int:
         for node in list(graph):
             _widen_attributes(node)
             for value in list(node.outputs):
-                if value.dtype in LOW:
-                    _round(graph, value)
+                if value.dtype in LOW and value.name:  # an output left out has no name
+                    _round(graph, value, main=graph is model.graph)
                     rounded += 1
         for value in graph.inputs:
-            if value.dtype in LOW:
+            if value.dtype not in LOW:
+                continue
+            if graph is model.graph:
                 _widen_input(graph, value)
+            else:  # of a branch or loop body: rounded where it was made
+                value.dtype = _FLOAT
     return rounded
 
 
@@ -68,13 +72,14 @@ def _widen_attributes(node: ir.Node) -> None:
             node.attributes[name] = ir.AttrTensor(name, tensor)
         if (
             name in _TYPE_ATTRIBUTES
+            and attribute.type == ir.AttributeType.INT
             and node.op_type != "Cast"
             and attribute.as_int() in {t.value for t in LOW}
         ):
             node.attributes[name] = ir.AttrInt64(name, _FLOAT.value)
 
 
-def _round(graph: ir.Graph, value: ir.Value) -> None:
+def _round(graph: ir.Graph, value: ir.Value, *, main: bool) -> None:
     """Put the rounding behind the producer; a Cast to the low type rounds by itself."""
     low, node = value.dtype, value.producer()
     if low is None or node is None:
@@ -84,32 +89,37 @@ def _round(graph: ir.Graph, value: ir.Value) -> None:
         chain, last = [], value
     else:
         value.dtype = _FLOAT
-        down = ir.node("Cast", [value], {"to": low.value})
+        down = _cast(value, value, low)
         chain, last = [down], down.outputs[0]
-        last.dtype, last.shape = low, value.shape
+    up = _cast(last, value, _FLOAT)
     if value in graph.outputs:
-        _keep_output(graph, value, last)
-    up = ir.node("Cast", [last], {"to": _FLOAT.value})
-    up.outputs[0].dtype, up.outputs[0].shape = _FLOAT, value.shape
+        _keep_output(graph, value, last if main else up.outputs[0])
     _rewire(uses, up.outputs[0])
     graph.insert_after(node, [*chain, up])
 
 
 def _keep_output(graph: ir.Graph, value: ir.Value, rounded: ir.Value) -> None:
-    """An output of a low type stays one, under its name."""
+    """An output of the model stays low, under its name; one of a branch or loop body widens."""
     if rounded is value:
         return
-    rounded.name, value.name = value.name, f"{value.name}_unrounded"
+    rounded.name, value.name = value.name, f"{value.name}/unrounded"
     graph.outputs[list(graph.outputs).index(value)] = rounded
 
 
 def _widen_input(graph: ir.Graph, value: ir.Value) -> None:
     uses = list(value.uses())
-    up = ir.node("Cast", [value], {"to": _FLOAT.value})
-    up.outputs[0].dtype, up.outputs[0].shape = _FLOAT, value.shape
+    up = _cast(value, value, _FLOAT)
     _rewire(uses, up.outputs[0])
     if len(graph):
         graph.insert_before(graph[0], up)
+
+
+def _cast(source: ir.Value, value: ir.Value, to: ir.DataType) -> ir.Node:
+    """A Cast of `source`, which is `value` or made from it: named so that branches do not clash."""
+    node = ir.node("Cast", [source], {"to": to.value}, name=f"{value.name}/cast_{to.name.lower()}")
+    made = node.outputs[0]
+    made.name, made.dtype, made.shape = f"{value.name}/{to.name.lower()}", to, value.shape
+    return node
 
 
 def _rewire(uses: Iterable[tuple[ir.Node, int]], value: ir.Value) -> None:

@@ -52,16 +52,16 @@ class Errors:
 
     def _accumulate(self, name: str, a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> None:
         # An overflow must show as an infinite error, not hide as inf - inf.
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             error = np.where(a == b, 0.0, np.abs(a - b))
-        error = np.where(np.isnan(error), np.inf, error)
-        known = {"max_abs": 0.0, "noise": 0.0, "signal": 0.0, "product": 0.0, "power": 0.0}
-        sums = self._sums.setdefault(name, known)
-        sums["max_abs"] = max(sums["max_abs"], float(error.max(initial=0.0)))
-        sums["noise"] += float(np.square(error).sum())
-        sums["signal"] += float(np.square(a).sum())
-        sums["product"] += float((a * b).sum())
-        sums["power"] += float(np.square(b).sum())
+            error = np.where(np.isnan(error), np.inf, error)
+            known = {"max_abs": 0.0, "noise": 0.0, "signal": 0.0, "product": 0.0, "power": 0.0}
+            sums = self._sums.setdefault(name, known)
+            sums["max_abs"] = max(sums["max_abs"], float(error.max(initial=0.0)))
+            sums["noise"] += float(np.square(error).sum())
+            sums["signal"] += float(np.square(a).sum())
+            sums["product"] += float((a * b).sum())
+            sums["power"] += float(np.square(b).sum())
 
     def result(self) -> dict[str, dict[str, Any]]:
         """By output: max_abs, relative_l2, cosine, sqnr_db, identical.

@@ -26,7 +26,18 @@ def top1(scores: Array, labels: Array) -> float:
     Args:
         scores: [samples, classes, ...] of any float dtype.
         labels: [samples, ...] of integers.
+
+    Raises:
+        MetricError: the shapes do not fit; numpy would compare each sample with all labels.
     """
+    wanted = (*scores.shape[:1], *scores.shape[2:])
+    if scores.ndim < 2 or labels.shape != wanted:  # noqa: PLR2004 (samples and classes)
+        msg = f"metric top1: scores {list(scores.shape)} do not fit labels {list(labels.shape)}"
+        raise errors.MetricError(
+            msg,
+            mend="top1 wants scores [samples, classes, ...] and class numbers [samples, ...] in"
+            " models/<m>/samples/validation; write a metric of kind python for anything else",
+        )
     return float(np.mean(np.argmax(scores, axis=1) == labels))
 
 
@@ -67,6 +78,8 @@ def measure(
     for output in (reference, engine):
         try:
             figure = float(function(output, labels))
+        except errors.MetricError:
+            raise
         except Exception as error:
             msg = f"metric {name} failed: {type(error).__name__}: {error}"
             raise errors.MetricError(msg, mend=_MEND) from error

@@ -86,9 +86,12 @@ def _check_location(location: str, tensor: str, source: Path) -> None:
     if not file.is_file():
         msg = f"{where} is missing"
         raise errors.SourceModelError(msg, mend=f"copy {location} into {source.parent}")
-    if not file.resolve().is_relative_to(source.parent.resolve()):
-        msg = f"{where} is a link that leaves the model's folder: refused"
-        raise errors.SourceModelError(msg, mend="replace the link by the file itself")
+    if file.resolve() != source.parent.resolve() / path:
+        # It may leave the folder; and onnx.checker takes no link at all.
+        msg = f"{where} is a link, or lies behind one: refused"
+        raise errors.SourceModelError(
+            msg, mend="replace the link by the file itself (`dvc unprotect` if DVC made it)"
+        )
     if path == PurePosixPath(layout.GRAPH_FILE):
         msg = f"{where} has the name that the graph itself gets"
         raise errors.SourceModelError(msg, mend="save the model again with another data file")

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.lib import files, layout
+from stages.lib import errors, files, layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -54,7 +54,11 @@ def outdated(document: Params, stage: str, name: str, digest: Callable[[Path], s
         if not Path(file).is_file() or digest(Path(file)) != was:
             return f"{stage} must run again: {file} is not what it was"
     for key, value in told["params"].items():
-        if document.param(key) != value:
+        try:
+            now = document.param(key)
+        except errors.ParamsError:
+            return f"{stage} must run again: there is no {key} any more"
+        if now != value:
             return f"{stage} must run again: {key} is not what it was"
     return None
 

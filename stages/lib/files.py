@@ -33,8 +33,14 @@ def _beside(path: Path) -> Path:
 def _sweep(path: Path) -> None:
     """Remove what killed runs left beside `path`."""
     for stale in path.parent.glob(f".{path.name}.*.tmp"):
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+        _remove(stale)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -79,10 +85,7 @@ def writing(path: Path) -> Iterator[Path]:
             _sync(temporary)
             _replace(temporary, path)
         finally:
-            if temporary.is_dir():
-                shutil.rmtree(temporary, ignore_errors=True)
-            else:
-                temporary.unlink(missing_ok=True)
+            _remove(temporary)
 
 
 @contextlib.contextmanager

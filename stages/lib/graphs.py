@@ -62,6 +62,7 @@ def save(model: ir.Model, folder: Path) -> None:
     size = sum(value.const_value.nbytes for value in values if value.const_value is not None)
     path = folder / layout.GRAPH_FILE
     if size <= _INLINE_LIMIT:
-        ir.save(model, path)
+        # What lay beside the graph it was read from would be missed beside this one.
+        ir.save(ir.external_data.load_to_model(model), path)
     else:
         ir.save(model, path, external_data=layout.GRAPH_DATA, size_threshold_bytes=_EXTERNAL_FLOOR)

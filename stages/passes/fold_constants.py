@@ -24,4 +24,5 @@ def run(model: ir.Model, fold_limit_bytes: int) -> None:
     """Change `model` in place."""
     limit = fold_limit_bytes // _BYTES_PER_ELEMENT
     fold_constants(model, input_size_limit=limit, output_size_limit=limit)
-    LiftConstantsToInitializersPass()(model)
+    # Small ones too: later stages ask of every constant what it holds.
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
+_Nodes = list[tuple[str, set[str]]]  # op and names of outputs
+
 PASSES: dict[str, Callable[[ir.Model, int], None]] = {
     "infer-shapes": infer_shapes.run,
     "fold-constants": fold_constants.run,
@@ -48,7 +50,11 @@ def run(
         changes.append({"pass": f"rewrites/{name}", **_difference(before, _census(model))})
     for name in names:
         before = _census(model)
+        shapes = [value.shape for value in model.graph.outputs]
         PASSES[name](model, fold_limit_bytes)
+        # Passes learn shapes; what the outputs declare is part of the interface, which stays.
+        for value, shape in zip(model.graph.outputs, shapes, strict=True):
+            value.shape = shape
         changes.append({"pass": name, **_difference(before, _census(model))})
     return model, changes
 
@@ -56,20 +62,17 @@ def run(
 def _census(model: ir.Model) -> dict[str, Any]:
     nodes = list(model.graph.all_nodes())
     values = [value for node in nodes for value in node.outputs]
-    notes = [model, model.graph, *nodes, *values, *model.graph.inputs]
     return {
-        # A node is known by its first output: passes may rename nodes, not what they compute.
-        "nodes": {
-            (node.outputs[0].name if node.outputs else node.name): node.op_type for node in nodes
-        },
+        # A node is known by what it computes: passes may rename it, or drop an unused output.
+        "nodes": [(node.op_type, {value.name for value in node.outputs} - {""}) for node in nodes],
         "initializers": set(model.graph.initializers),
-        "typed": sum(value.dtype is not None and value.shape is not None for value in values),
-        "notes": sum(_notes(note) for note in notes) + bool(model.producer_name),
+        "typed": {v.name for v in values if v.dtype is not None and v.shape is not None},
+        "notes": sum(
+            len(item.metadata_props) + bool(item.doc_string)
+            for item in strip_metadata.carriers(model)
+        )
+        + bool(model.producer_name),
     }
-
-
-def _notes(item: Any) -> int:
-    return len(item.metadata_props) + bool(getattr(item, "doc_string", None))
 
 
 def _difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
@@ -78,11 +81,12 @@ def _difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]
         "added": dict(_counted(after["nodes"], before["nodes"])),
         "removed_initializers": len(before["initializers"] - after["initializers"]),
         "added_initializers": len(after["initializers"] - before["initializers"]),
-        "typed": after["typed"] - before["typed"],
+        "typed": len(after["typed"] - before["typed"]),
         "stripped": before["notes"] - after["notes"],
     }
 
 
-def _counted(here: dict[str, str], there: dict[str, str]) -> Iterator[tuple[str, int]]:
-    ops = Counter(op for name, op in here.items() if there.get(name) != op)
+def _counted(here: _Nodes, there: _Nodes) -> Iterator[tuple[str, int]]:
+    known = {(op, name) for op, names in there for name in names}
+    ops = Counter(op for op, names in here if not any((op, name) in known for name in names))
     yield from sorted(ops.items())

@@ -7,17 +7,31 @@ Ensures: no node, value, attribute or graph changes otherwise.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import onnx_ir as ir
 
 
 def run(model: ir.Model, fold_limit_bytes: int) -> None:  # noqa: ARG001 (one signature for all)
     """Change `model` in place."""
-    ClearMetadataAndDocStringPass()(model)
-    model.metadata_props.clear()
+    for item in carriers(model):
+        item.metadata_props.clear()
+        item.doc_string = None
     model.producer_name = None
     model.producer_version = None
+
+
+def carriers(model: ir.Model) -> Iterator[Any]:
+    """All that has metadata and a doc string of its own: model, graphs, nodes and values."""
+    yield model
+    yield from model.functions.values()
+    for graph in model.graphs():
+        yield graph
+        yield from graph.inputs
+        yield from graph.initializers.values()
+        for node in graph:
+            yield node
+            yield from node.outputs

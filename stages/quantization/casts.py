@@ -9,6 +9,7 @@ run: no cast or placement comes from data, random or other.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,16 +59,17 @@ def _reason(node: ir.Node, slots: op_types.Slots, low: ir.DataType, kept: Contai
     ):
         return "control flow"
     for index in slots.inputs:
-        value = node.inputs[index]
-        constant = None if value is None else value.const_value
-        if constant is not None and not _holds(low, constant):
+        tensor = rewiring.constant(node.inputs[index])
+        if tensor is not None and not _holds(low, tensor):
             return f"a constant input exceeds {low.name.lower()}"
     return slots.reason
 
 
-def _holds(low: ir.DataType, constant: ir.TensorProtocol) -> bool:
+def _holds(low: ir.DataType, tensor: ir.TensorProtocol) -> bool:
+    """Whether no value becomes infinite that was not (a mask of infinities is none the worse)."""
+    array = tensor.numpy()
     with np.errstate(over="ignore"):
-        return bool(np.isfinite(constant.numpy().astype(low.numpy())).all())
+        return bool((np.isfinite(array.astype(low.numpy())) == np.isfinite(array)).all())
 
 
 class _Casting:
@@ -80,18 +82,23 @@ class _Casting:
         self._made: set[ir.Node] = set()
         self._kept: list[dict[str, str]] = []
         self._casts = 0
+        self._ops: Counter[str] = Counter()
 
     def keep(self, node: ir.Node, reason: str) -> None:
-        """Leave a node float32; its inputs are restored later."""
-        if any(value.dtype == op_types.FLOAT for value in node.outputs):
+        """Leave a node as it is; its inputs are restored later."""
+        types = {value.dtype for value in node.outputs}
+        if self._low in types:  # the source model is in the low type itself
+            self._ops[node.op_type] += 1
+        elif op_types.FLOAT in types:
             self._kept.append({"node": node.name or "", "op": node.op_type, "reason": reason})
 
     def lower(self, node: ir.Node, slots: op_types.Slots) -> None:
         """Give a node's slots the low type."""
         self._lowered[node] = set(slots.inputs)
+        self._ops[node.op_type] += 1
         for index in slots.inputs:
             value = node.inputs[index]
-            if value is not None and value not in self._low_values:
+            if value is not None and value.dtype == op_types.FLOAT:
                 node.replace_input_with(index, self._as(value, self._low))
         for index in slots.outputs:
             node.outputs[index].dtype = self._low
@@ -123,8 +130,9 @@ class _Casting:
 
     def _converted(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
         name = self._names.fresh(f"{value.name}_{dtype.name.lower()}")
-        if value.const_value is not None and value.name in self._graph.initializers:
-            array = value.const_value.numpy().astype(dtype.numpy())
+        tensor = rewiring.constant(value)
+        if tensor is not None:
+            array = tensor.numpy().astype(dtype.numpy())
             return rewiring.add_initializer(self._graph, ir.Tensor(array, dtype=dtype, name=name))
         cast = ir.node("Cast", [value], {"to": dtype.value}, name=self._names.fresh(f"cast_{name}"))
         made = cast.outputs[0]
@@ -136,7 +144,5 @@ class _Casting:
 
     def report(self) -> dict[str, Any]:
         """What was done."""
-        ops: dict[str, int] = {}
-        for node in self._lowered:
-            ops[node.op_type] = ops.get(node.op_type, 0) + 1
-        return {"low": dict(sorted(ops.items())), "kept": self._kept, "casts": self._casts}
+        low = dict(sorted(self._ops.items()))
+        return {"low": low, "kept": self._kept, "casts": self._casts}

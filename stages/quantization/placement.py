@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from stages.quantization import rewiring
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
@@ -62,11 +64,11 @@ def _gemm(node: ir.Node) -> list[Point]:
 
 
 def _matmul(node: ir.Node) -> list[Point]:
-    weight = _weight(node, 1)
+    left, weight = (rewiring.constant(value) for value in node.inputs)
     if weight is None:
         # Two activations, as in attention: both per tensor.
-        return [] if _weight(node, 0) is not None else [_activation(node, 0), _activation(node, 1)]
-    rank = len(weight.shape or ())
+        return [] if left is not None else [_activation(node, 0), _activation(node, 1)]
+    rank = len(weight.shape)
     return [_activation(node, 0), Point(node=node, index=1, axis=rank - 1)] if rank >= 2 else []  # noqa: PLR2004
 
 
@@ -89,6 +91,8 @@ def points(graph: ir.Graph, kept: Container[str]) -> tuple[list[Point], list[dic
     left: list[dict[str, str]] = []
     quantized: set[ir.Node] = set()
     for node in graph:
+        if node.domain:
+            continue
         if node.op_type == "Add":
             found += _residual(node, quantized, kept)
         elif node.op_type in _RULES:
@@ -111,7 +115,7 @@ def _judge(node: ir.Node, kept: Container[str]) -> tuple[str, list[Point]]:
         value = node.inputs[point.index]
         if value is None or value.dtype != ir.DataType.FLOAT:
             return "an input is not float32", []
-        if (point.axis is None) != (value.const_value is None):
+        if (point.axis is None) != (rewiring.constant(value) is None):
             return "its weight is not constant, or its activation is", []
     return "", wanted
 
@@ -123,21 +127,19 @@ def _residual(node: ir.Node, quantized: Container[ir.Node], kept: Container[str]
     fused = [
         index
         for index, value in enumerate(node.inputs)
-        if value is not None and value.producer() in quantized and len(value.uses()) == 1
+        if value is not None
+        and value.producer() in quantized
+        and len(value.uses()) == 1
+        and not value.is_graph_output()
     ]
     if not fused:
         return []
     shortcut = 1 - fused[0]
     value = node.inputs[shortcut]
-    if value is None or value.const_value is not None or value.dtype != ir.DataType.FLOAT:
+    if value is None or value.dtype != ir.DataType.FLOAT or rewiring.constant(value) is not None:
         return []
     return [_activation(node, shortcut)]
 
 
 def _activation(node: ir.Node, index: int) -> Point:
     return Point(node=node, index=index, axis=None)
-
-
-def _weight(node: ir.Node, index: int) -> ir.TensorProtocol | None:
-    value = node.inputs[index]
-    return None if value is None else value.const_value

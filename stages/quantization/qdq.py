@@ -40,7 +40,7 @@ def quantize(model: ir.Model, scales: Mapping[str, float], kept: Container[str])
         CalibrationError: the cache lacks a tensor that is to be quantized.
         GraphError: the graph's opset has no per-channel Q/DQ.
     """
-    opset = model.opset_imports[""]
+    opset = model.opset_imports.get("", _PER_CHANNEL_OPSET)
     if opset < _PER_CHANNEL_OPSET:
         msg = f"the graph has opset {opset}; per-channel Q/DQ needs {_PER_CHANNEL_OPSET}"
         raise errors.GraphError(
@@ -146,9 +146,10 @@ class _Quantizing:
 
     def _weight(self, value: ir.Value, axis: int) -> ir.Value:
         self.weights += 1
-        if value.const_value is None:
+        tensor = rewiring.constant(value)
+        if tensor is None:  # placement has seen it; for the type checker
             raise AssertionError(value)
-        weight = value.const_value.numpy()
+        weight = tensor.numpy()
         others = tuple(a for a in range(weight.ndim) if a != axis)
         scale = (np.abs(weight).max(axis=others) / np.float32(_LEVELS)).astype(np.float32)
         scale[scale == 0] = 1.0  # an all-zero channel is zero under any scale

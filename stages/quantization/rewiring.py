@@ -32,6 +32,11 @@ class Names:
         return name
 
 
+def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """What an initializer, or the result of a Constant node, holds; None for anything else."""
+    return None if value is None else ir.convenience.get_const_tensor(value)
+
+
 def insert_after(graph: ir.Graph, value: ir.Value, nodes: Iterable[ir.Node]) -> None:
     """Insert `nodes` right after the producer of `value`, or first if it has none."""
     producer = value.producer()
