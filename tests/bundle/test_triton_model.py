@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorrt_rtx  # noqa: TID251  model.py opens it by itself
+import tensorrt_rtx
 
 ROOT = Path(__file__).parents[2]
 VERSION = tensorrt_rtx.__version__

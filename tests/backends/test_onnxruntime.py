@@ -1,0 +1,69 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX Runtime as the reference: what it runs, and how it fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from stages.backends.onnxruntime import run as onnxruntime
+from stages.lib import errors
+from tests import graphs_zoo as zoo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def infer(proto: Any, **feeds: Any) -> Any:
+    with onnxruntime.runner(proto.SerializeToString(), threads=1, name="exported") as runner:
+        return runner.infer(feeds)
+
+
+def fixed() -> Any:
+    return zoo.model(
+        [zoo.node("Reshape", ["x", "shape"], ["y"], name="fix")],
+        [zoo.face("x", "batch", 4)],
+        [zoo.face("y", 2, 4)],
+        [zoo.const("shape", [2, 4], np.int64)],
+    )
+
+
+def test_a_path_and_bytes_give_the_same(tmp_path: Path) -> None:
+    path = zoo.put(zoo.tiny(), tmp_path / "graph") / "model.onnx"
+    x = {"x": zoo.values(2, 3, 8, 8)}
+    with onnxruntime.runner(path, threads=2, name="a") as runner:
+        found = runner.infer(x)["logits"]
+    np.testing.assert_array_equal(found, infer(zoo.tiny(), **x)["logits"])
+
+
+def test_optimizations_are_off_and_threads_are_pinned() -> None:
+    options = onnxruntime.session(zoo.tiny().SerializeToString(), threads=3).get_session_options()
+    assert options.graph_optimization_level == ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
+    assert options.use_deterministic_compute
+
+
+def test_a_refused_graph(tmp_path: Path) -> None:
+    with pytest.raises(errors.GraphError, match=r"refuses a graph made from it: .*PROTOBUF"):
+        onnxruntime.session(b"no graph", threads=1)
+    with pytest.raises(errors.GraphError, match=r"refuses .*/model\.onnx: .*NO_SUCHFILE"):
+        onnxruntime.session(tmp_path / "model.onnx", threads=1)
+
+
+def test_a_node_that_fails_is_named(capfd: pytest.CaptureFixture[str]) -> None:
+    assert infer(fixed(), x=zoo.values(2, 4))["y"].shape == (2, 4)
+    with pytest.raises(
+        errors.GraphError, match=r"exported graph failed on inputs x \[3, 4\]: .*'fix'"
+    ):
+        infer(fixed(), x=zoo.values(3, 4))
+    assert capfd.readouterr().err == ""  # the message says it all
+
+
+@pytest.mark.parametrize("x", [zoo.values(2, 5), zoo.values(2, 4).astype(np.float64)])
+def test_inputs_that_do_not_fit(x: Any) -> None:
+    with pytest.raises(errors.GraphError, match=r"failed on inputs x \[2, \d\]"):
+        infer(fixed(), x=x)

@@ -1,0 +1,142 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""Range methods against slow versions that are obviously what their docstrings say."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stages.calibration import methods
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LEVELS = methods.LEVELS
+
+
+def slow_divergence(counts: list[int], end: int) -> float:
+    """Kullback-Leibler divergence for the candidate whose last bin is `end` - 1, bin by bin."""
+    counts = [0, *counts[1:]]
+    p = [float(count) for count in counts[:end]]
+    p[-1] += sum(counts[end:])
+    reach = end - 0.5  # centre of the last bin, in bins
+    level_of = [min(int((k + 0.5) / (reach / LEVELS) + 1e-12), LEVELS - 1) for k in range(end)]
+    q = [0.0] * end
+    for level in range(LEVELS):
+        bins = [k for k in range(end) if level_of[k] == level and counts[k] > 0]
+        for k in bins:
+            q[k] = sum(counts[k] for k in bins) / len(bins)
+    total_p, total_q = sum(p), sum(q)
+    divergence = 0.0
+    for weight, other in zip(p, q, strict=True):
+        if weight > 0 and other == 0:
+            return math.inf
+        if weight > 0:
+            divergence += weight / total_p * math.log((weight / total_p) / (other / total_q))
+    return divergence
+
+
+def slow_entropy(counts: list[int], width: float) -> float:
+    last = max((k + 1 for k in range(1, len(counts)) if counts[k]), default=1)
+    if last <= 128:
+        return (last - 0.5) * width
+    found = {end: slow_divergence(counts, end) for end in range(128, last + 1)}
+    least = min(found.values())
+    return (max(end for end, value in found.items() if value <= least + 1e-9) - 0.5) * width
+
+
+def fast(counts: Any, width: float = 1.0) -> float:
+    return methods.entropy(np.asarray(counts, np.int64), width)
+
+
+SHAPES: dict[str, Callable[[Any, int], Any]] = {
+    "normal": lambda rng, n: np.abs(rng.standard_normal(n)),
+    "laplace": lambda rng, n: np.abs(rng.laplace(size=n)),
+    "uniform": lambda rng, n: rng.uniform(size=n),
+    "outlier": lambda rng, n: np.append(np.abs(rng.standard_normal(n)), 50.0),
+    "sparse": lambda rng, n: rng.integers(0, 300, n // 100).astype(float),
+}
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize("bins", [256, 320])
+@pytest.mark.parametrize("count", [300, 20_000])
+def test_entropy_is_the_slow_one(kind: str, bins: int, count: int) -> None:
+    values = SHAPES[kind](np.random.default_rng(count), count)
+    counts = np.histogram(values, bins, (0.0, float(values.max())))[0].tolist()
+    assert fast(counts, 0.25) == slow_entropy(counts, 0.25)
+
+
+@given(
+    counts=st.lists(st.integers(0, 3) | st.integers(0, 1000), min_size=128, max_size=180),
+    width=st.sampled_from([1.0, 2.0**-10]),
+)
+@settings(max_examples=40)
+def test_entropy_is_the_slow_one_on_any_counts(counts: list[int], width: float) -> None:
+    assert fast(counts, width) == slow_entropy(counts, width)
+
+
+def test_levels_are_those_of_the_docstring() -> None:
+    ends = np.array([128, 129, 200, 2048])
+    for end, edges in zip(ends, methods._level_edges(ends), strict=True):
+        level_of = [math.floor((2 * k + 1) * LEVELS / (2 * end - 1)) for k in range(end)]
+        wanted = np.minimum(level_of, LEVELS - 1)
+        found = np.repeat(np.arange(LEVELS), np.diff(edges))
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_zeros_choose_nothing() -> None:
+    counts = np.histogram(np.abs(np.random.default_rng(1).standard_normal(5000)), 512)[0]
+    before = fast(counts)
+    counts[0] += 10**9
+    assert fast(counts) == before
+
+
+def test_a_far_outlier_is_clipped_and_a_uniform_range_is_not() -> None:
+    counts = np.zeros(2048, np.int64)
+    values = np.abs(np.random.default_rng(0).standard_normal(100_000))
+    counts[:1024] = np.histogram(values, 1024, (0, 8))[0]
+    counts[2047] = 1
+    assert 256 < fast(counts) < 1024
+    assert fast(np.full(2048, 7)) == 2047.5
+
+
+@pytest.mark.parametrize(
+    ("filled", "wanted"), [([], 0.5), ([0], 0.5), ([3], 3.5), ([5, 127], 127.5), ([200], 200.5)]
+)
+def test_few_bins_keep_their_whole_range(filled: list[int], wanted: float) -> None:
+    counts = np.zeros(256, np.int64)
+    counts[filled] = 9
+    assert fast(counts) == wanted
+    assert fast(counts, 0.125) == wanted / 8
+
+
+COUNTS = np.array([50, 30, 15, 4, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("percent", "wanted"),
+    [(50.0, 1.0), (50.1, 2.0), (80.0, 2.0), (95.0, 3.0), (99.0, 4.0), (99.01, 5.5), (100.0, 5.5)],
+)
+def test_percentiles_of_a_hundred_values(percent: float, wanted: float) -> None:
+    assert methods.percentile(COUNTS, 1.0, 5.5, percent) == wanted
+    assert methods.percentile(COUNTS, 0.25, 5.5 / 4, percent) == wanted / 4
+
+
+@given(
+    counts=st.lists(st.integers(0, 50), min_size=2, max_size=40).filter(any),
+    percent=st.floats(50, 100, exclude_min=True),
+)
+def test_a_percentile_is_the_first_edge_that_holds_enough(
+    counts: list[int], percent: float
+) -> None:
+    edge = int(methods.percentile(np.array(counts), 1.0, math.inf, percent))
+    needed = percent / 100 * sum(counts)
+    assert sum(counts[:edge]) >= needed
+    assert edge == 1 or sum(counts[: edge - 1]) < needed

@@ -1,0 +1,89 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""Graph folders: the same model, the same bytes, and the liberties of old exporters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import pytest
+
+from stages.lib import errors, graphs
+from tests import graphs_zoo as zoo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_graph_comes_back_and_its_bytes_do_not_change(tmp_path: Path) -> None:
+    zoo.put(zoo.tiny(), tmp_path / "a")
+    graphs.save(graphs.load(tmp_path / "a"), tmp_path / "b")
+    graphs.save(graphs.load(tmp_path / "b"), tmp_path / "c")
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["model.onnx"]
+    assert (tmp_path / "b/model.onnx").read_bytes() == (tmp_path / "c/model.onnx").read_bytes()
+    x = {"x": zoo.values(2, 3, 8, 8)}
+    after = zoo.infer(onnx.load(tmp_path / "c/model.onnx"), x)["logits"]
+    np.testing.assert_array_equal(after, zoo.infer(zoo.tiny(), x)["logits"])
+
+
+def test_the_weights_of_a_large_graph_lie_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zoo.put(zoo.tiny(), tmp_path / "a")
+    monkeypatch.setattr(graphs, "_INLINE_LIMIT", 1000)
+    monkeypatch.setattr(graphs, "_EXTERNAL_FLOOR", 100)
+    for name in ("b", "c"):
+        graphs.save(graphs.load(tmp_path / "a"), tmp_path / name)
+        assert sorted(p.name for p in (tmp_path / name).iterdir()) == [
+            "model.onnx",
+            "model.onnx.data",
+        ]
+    for name in ("model.onnx", "model.onnx.data"):
+        assert (tmp_path / "b" / name).read_bytes() == (tmp_path / "c" / name).read_bytes()
+    monkeypatch.setattr(graphs, "_EXTERNAL_FLOOR", 500)
+    graphs.save(graphs.load(tmp_path / "b"), tmp_path / "d")
+    monkeypatch.undo()
+    graphs.save(graphs.load(tmp_path / "b"), tmp_path / "e")
+    assert [path.name for path in (tmp_path / "e").iterdir()] == ["model.onnx"]
+    (tmp_path / "b" / "model.onnx.data").unlink()
+    x = {"x": zoo.values(2, 3, 8, 8)}
+    for name in ("c", "d", "e"):
+        after = zoo.infer(onnx.load(tmp_path / name / "model.onnx"), x)["logits"]
+        np.testing.assert_array_equal(after, zoo.infer(zoo.tiny(), x)["logits"])
+
+
+@pytest.mark.parametrize("data", [b"\x08", b"not a graph", None])
+def test_what_is_no_graph_is_an_artifact_error(tmp_path: Path, data: bytes | None) -> None:
+    if data is not None:
+        (tmp_path / "model.onnx").write_bytes(data)
+    wanted = "is not there" if data is None else r"not an ONNX file, or is truncated \(\d+ bytes\)"
+    with pytest.raises(errors.ArtifactError, match=wanted):
+        graphs.load(tmp_path)
+
+
+def test_a_truncated_graph_is_an_artifact_error(tmp_path: Path) -> None:
+    path = zoo.put(zoo.tiny(), tmp_path / "a") / "model.onnx"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(errors.ArtifactError, match="not an ONNX file, or is truncated"):
+        graphs.load(tmp_path / "a")
+
+
+def test_initializers_are_no_inputs(tmp_path: Path) -> None:
+    proto = zoo.tiny()
+    proto.graph.input.append(zoo.face("w2", 4, 4, 3, 3))
+    zoo.put(proto, tmp_path / "a")
+    loaded = graphs.load(tmp_path / "a")
+    assert [value.name for value in loaded.graph.inputs] == ["x"]
+    assert "w2" in loaded.graph.initializers
+    graphs.save(loaded, tmp_path / "b")
+    assert [value.name for value in onnx.load(tmp_path / "b/model.onnx").graph.input] == ["x"]
+
+
+def test_nodes_without_a_name_get_tensorrts(tmp_path: Path) -> None:
+    zoo.put(zoo.attention(), tmp_path / "a")
+    names = [item.name for item in graphs.load(tmp_path / "a").graph]
+    assert names == [f"node_of_{v}" for v in ("q", "k", "kt", "s", "wide", "masked", "p", "y")]
+    zoo.put(zoo.tiny(), tmp_path / "b")
+    assert graphs.load(tmp_path / "b").graph[0].name == "scale_weight"

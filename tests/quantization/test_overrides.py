@@ -1,0 +1,56 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""Patterns over node names."""
+
+from __future__ import annotations
+
+import pytest
+
+from stages.lib import errors
+from stages.quantization import overrides
+
+NAMES = ["/head/Gemm", "/head/Add", "/body/Conv_1", "/body/Conv_10", "node_of_y"]
+
+
+def kept(*patterns: str) -> dict[str, str]:
+    wanted = [{"nodes": pattern, "precision": "fp32"} for pattern in patterns]
+    return overrides.kept(NAMES, wanted, "engines.e.overrides")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matches"),
+    [
+        ("/head/*", {"/head/Gemm", "/head/Add"}),
+        ("/body/Conv_1", {"/body/Conv_1"}),
+        ("/body/Conv_?", {"/body/Conv_1"}),
+        ("*Conv*", {"/body/Conv_1", "/body/Conv_10"}),
+        ("*", set(NAMES)),
+        ("/[bh]*/[!C]*", {"/head/Gemm", "/head/Add"}),
+    ],
+)
+def test_patterns_match_as_in_a_shell(pattern: str, matches: set[str]) -> None:
+    assert kept(pattern) == dict.fromkeys(matches, "fp32")
+
+
+def test_none_keep_nothing_and_several_add_up() -> None:
+    assert kept() == {}
+    assert set(kept("/head/Gemm", "node_*")) == {"/head/Gemm", "node_of_y"}
+
+
+def test_a_later_pattern_wins() -> None:
+    wanted = [{"nodes": "*", "precision": "fp32"}, {"nodes": "/head/*", "precision": "tf32"}]
+    found = overrides.kept(NAMES, wanted, "k")
+    assert found["/head/Gemm"] == "tf32"
+    assert found["node_of_y"] == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "near"),
+    [("/head/Gem", "/head/Gemm"), ("/HEAD/*", "/head/"), ("zzz", "/body/Conv_1")],
+)
+def test_a_pattern_that_matches_nothing_is_told_with_near_names(pattern: str, near: str) -> None:
+    with pytest.raises(errors.GraphError, match="no node is called") as caught:
+        kept("/head/*", pattern)
+    assert caught.value.what.startswith(f"engines.e.overrides[1]: no node is called {pattern!r}")
+    assert near in caught.value.what
+    assert caught.value.mend == "correct the pattern at engines.e.overrides in params.yaml"

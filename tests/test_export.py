@@ -1,0 +1,135 @@
+# SPDX-FileCopyrightText: 2026 The enginery authors
+# SPDX-License-Identifier: Apache-2.0
+"""The stage `export`, for both kinds of source, and what it leaves after a failure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import pytest
+
+from stages import export
+from stages.lib import errors, files, layout
+from tests import graphs_zoo as zoo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Project
+
+OUT = "artifacts/onnx/tiny/exported/model.onnx"
+NET = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.flat = nn.Flatten()
+        self.head = nn.Linear(192, 5)
+
+    def forward(self, x):
+        x = {change}
+        return self.head(self.flat(x))
+
+def load():
+    return Net()
+"""
+
+
+def pytorch(project: Project, change: str) -> None:
+    (project.root / "models/tiny/source/net.py").write_text(NET.format(change=change))
+    project.set("models.tiny.source", {"framework": "pytorch", "entry": "net.py:load"})
+    project.set("models.tiny.opset", 20)
+
+
+def test_an_onnx_source_is_run_and_copied(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export.main("tiny")
+    source = (project.root / "models/tiny/source/net.onnx").read_bytes()
+    assert (project.root / OUT).read_bytes() == source
+    told = files.read_json(layout.facts("export", "tiny"))
+    assert told["details"]["parity"]["state"] == "not applicable"
+    assert list(told["outputs"]) == [OUT]
+    assert sorted(told["inputs"]) == [
+        "models/tiny/samples/probe/000.npz",
+        "models/tiny/source/net.onnx",
+    ]
+    shown = capsys.readouterr().out
+    assert shown == ("export tiny: onnx -> artifacts/onnx/tiny/exported; parity not applicable\n")
+
+
+def test_a_pytorch_source_passes_its_parity_check(project: Project) -> None:
+    pytorch(project, "x * 2")
+    export.main("tiny")
+    found = files.read_json(layout.facts("export", "tiny"))["details"]["parity"]
+    assert (found["state"], found["reason"], found["samples"]) == ("passed", None, 4)
+    assert found["outputs"]["logits"]["max_abs"] < 1e-5
+
+
+def test_a_module_that_behaves_differently_each_time_is_stopped(project: Project) -> None:
+    export.main("tiny")
+    before = (project.root / OUT).read_bytes()
+    pytorch(project, "nn.functional.dropout(x)")  # in training mode, as it is called
+    with pytest.raises(errors.ParityError, match=r"output 'logits': .* values differ from the"):
+        export.main("tiny")
+    assert (project.root / OUT).read_bytes() == before
+    assert [path.name for path in (project.root / OUT).parent.iterdir()] == ["model.onnx"]
+
+
+def test_a_broken_source_leaves_the_last_graph(project: Project) -> None:
+    export.main("tiny")
+    before = (project.root / OUT).read_bytes()
+    source = project.root / "models/tiny/source/net.onnx"
+    source.write_bytes(source.read_bytes()[:200])
+    with pytest.raises(errors.SourceModelError, match="is not an ONNX file, or is truncated"):
+        export.main("tiny")
+    assert (project.root / OUT).read_bytes() == before
+
+
+def test_another_face_is_told_with_both_sides(project: Project) -> None:
+    project.set("models.tiny.outputs", ["scores"])
+    project.set("models.tiny.metric.output", "scores")
+    with pytest.raises(errors.SourceModelError, match=r"model: +logits\n +params.yaml: scores"):
+        export.main("tiny")
+    assert not (project.root / OUT).exists()
+
+
+def test_a_graph_that_fixes_the_batch_fails_on_the_probe_samples(project: Project) -> None:
+    proto = zoo.tiny()
+    proto.graph.node[9].CopyFrom(zoo.node("Reshape", ["f", "two_by_four"], ["g"], name="flatten"))
+    proto.graph.initializer.append(zoo.const("two_by_four", [2, 4], np.int64))
+    onnx.save(proto, project.root / "models/tiny/source/net.onnx")
+    with pytest.raises(errors.GraphError, match=r"the exported graph failed on inputs x \[4, 3, 8"):
+        export.main("tiny")
+    assert not (project.root / OUT).exists()
+
+
+@pytest.mark.parametrize("array", ["picture", "x"])
+def test_probe_samples_that_do_not_fit(project: Project, array: str) -> None:
+    folder: Path = project.root / "models/tiny/samples/probe"
+    np.savez(folder / "000.npz", allow_pickle=False, **{array: zoo.values(4, 1, 8, 8)})
+    with pytest.raises(errors.SamplesError, match=r"probe/000\.npz"):
+        export.main("tiny")
+
+
+def test_old_exporters_list_their_weights_as_inputs(project: Project) -> None:
+    proto = zoo.tiny()
+    proto.graph.input.append(zoo.face("w2", 4, 4, 3, 3))
+    onnx.save(proto, project.root / "models/tiny/source/net.onnx")
+    export.main("tiny")
+    assert (project.root / OUT).is_file()
+
+
+def test_the_process_ends_with_the_code_of_the_failure(project: Project) -> None:
+    (project.root / "models/tiny/source/net.onnx").write_bytes(b"")
+    done = project.run("export", "tiny")
+    assert done.returncode == 4
+    assert done.stderr.startswith("\nexport tiny: models/tiny/source/net.onnx holds no graph")
+    assert "Traceback" not in done.stderr
+    done = project.run("export", "tinny")
+    assert done.returncode == 2
+    assert "'tiny'" in done.stderr
