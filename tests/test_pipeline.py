@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real chain, on the real dvc.yaml, in a temporary clone whose path holds spaces.
 
-One clone serves all tests, in order: what one leaves built, the next finds.
+One clone serves all tests, in order: what one leaves built, the next finds. pytest-xdist runs a
+file on one worker.
 """
 
 from __future__ import annotations
@@ -23,8 +24,6 @@ import pytest
 ROOT = Path(__file__).parent.parent
 RAN = re.compile(r"^Running stage '([^']+)':$", re.MULTILINE)
 SMALL = ("digits-fp32-b1", "digits-int8-b1", "digits-int8-b64")
-
-pytestmark = pytest.mark.xdist_group("pipeline")
 
 
 class Clone:

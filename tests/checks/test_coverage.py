@@ -88,3 +88,18 @@ def test_weights_that_the_source_quantizes_itself_are_no_activations() -> None:
         ],
     )
     assert coverage.open_up(zoo.typed(proto)) == {}
+
+
+def test_a_scale_that_is_computed_bounds_nothing() -> None:
+    proto = zoo.model(
+        [
+            zoo.node("Relu", ["x"], ["a"]),
+            zoo.node("ReduceMax", ["a"], ["scale"], keepdims=0),
+            zoo.node("QuantizeLinear", ["a", "scale", "zero"], ["q"]),
+            zoo.node("DequantizeLinear", ["q", "scale", "zero"], ["y"]),
+        ],
+        [zoo.face("x", "batch")],
+        [zoo.face("y", "batch")],
+        [zoo.const("zero", 0, np.int8)],
+    )
+    assert coverage.open_up(zoo.typed(proto)) == {}

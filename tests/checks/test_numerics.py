@@ -41,6 +41,12 @@ def test_figures_by_hand() -> None:
     }
 
 
+def test_small_outputs_have_figures_too() -> None:
+    found = figures([3e-3, 0], [3e-3, 4e-3])
+    assert (found["max_abs"], found["cosine"]) == (0.004, 0.6)
+    assert found["sqnr_db"] == pytest.approx(20 * math.log10(3 / 4), rel=1e-5)
+
+
 def test_identical_outputs() -> None:
     same = {"identical": True, "max_abs": 0, "relative_l2": 0, "cosine": 1, "sqnr_db": None}
     assert figures([3, -4, 0], [3, -4, -0.0]) == same

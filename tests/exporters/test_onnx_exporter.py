@@ -130,6 +130,21 @@ def test_a_location_outside_the_folder_is_refused(source: Path, location: str) -
     refused(source, "external data of 'w2', .* lies outside the model's folder: refused")
 
 
+def test_data_without_position_and_length_is_the_whole_file(source: Path) -> None:
+    save(source)
+    weights = (source / "weights.bin").read_bytes()
+    proto = onnx.load(source / "net.onnx", load_external_data=False)
+    tensor = next(t for t in proto.graph.initializer if t.name == "w2")
+    found = {entry.key: int(entry.value) for entry in tensor.external_data if entry.value.isdigit()}
+    end = found["offset"] + found["length"]
+    (source / "own.bin").write_bytes(weights[found["offset"] : end])
+    del tensor.external_data[:]
+    tensor.external_data.add(key="location", value="own.bin")
+    (source / "net.onnx").write_bytes(proto.SerializeToString())
+    after = zoo.infer(onnx.load(export(source) / "model.onnx"), X)["logits"]
+    np.testing.assert_array_equal(after, zoo.infer(zoo.tiny(), X)["logits"])
+
+
 def test_missing_external_data(source: Path) -> None:
     save(source)
     (source / "weights.bin").unlink()

@@ -231,6 +231,11 @@ def test_notes_go_and_are_counted() -> None:
     same(model, proto, {"x": zoo.values(2, 4)})
 
 
+def test_notes_that_stay_are_not_counted() -> None:
+    _, (change,) = run(noted(), "infer-shapes")
+    assert change["stripped"] == 0
+
+
 def test_no_passes_change_nothing() -> None:
     model, changes = run(zoo.tiny())
     assert changes == []

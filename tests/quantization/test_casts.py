@@ -274,6 +274,27 @@ def test_constants_are_rounded_to_nearest_even(low: ir.DataType) -> None:
         assert found.numpy().tobytes() == source.numpy().astype(numpy_type).tobytes()
 
 
+def test_what_the_source_quantizes_itself_keeps_its_type() -> None:
+    proto = chain(
+        zoo.node("Relu", ["x"], ["a"], name="relu"),
+        zoo.node("QuantizeLinear", ["a", "scale", "zero"], ["q"], name="quantize"),
+        zoo.node("DequantizeLinear", ["q", "scale", "zero"], ["d"], name="dequantize"),
+        zoo.node("Neg", ["d"], ["y"], name="neg"),
+        constants=(zoo.const("scale", 0.1), zoo.const("zero", 0, np.int8)),
+    )
+    model, details = lower(proto)
+    assert details["low"] == {"Neg": 1, "Relu": 1}
+    assert details["kept"][0] == {
+        "node": "dequantize",
+        "op": "DequantizeLinear",
+        "reason": "it quantizes",
+    }
+    assert model.graph.initializers["scale"].dtype == FP32
+    feeds = {"x": zoo.values(2, 4)}
+    before, after = zoo.infer(proto, feeds)["y"], emulated(model, feeds)["y"]
+    np.testing.assert_allclose(after, before, atol=0.11)  # one step, where a rounding moves it
+
+
 def test_an_op_of_another_domain_is_kept() -> None:
     node = zoo.node("Gelu", ["x"], ["y"], domain="com.microsoft", name="gelu")
     proto = chain(zoo.node("Relu", ["x"], ["y"]))

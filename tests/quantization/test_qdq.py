@@ -365,6 +365,7 @@ def test_names_that_are_taken_already() -> None:
     values = [v.name for item in model.graph for v in item.outputs] + [*model.graph.initializers]
     assert len(set(values)) == len(values)
     assert [value.name for value in model.graph.outputs] == ["w_scale"]
+    assert "x_scale_2" in model.graph.initializers
 
 
 def test_the_int8_graph_runs_near_the_float_one() -> None:
