@@ -48,23 +48,19 @@ def main(engine: str) -> None:
         "samples": split.count(),
         "outputs": errors,
     }
+    measurements = [
+        _entry(1, "interface", interface.measure(graphs.load(exported), graphs.load(typed))),
+        _entry(2, "plan-header", plan_header.measure(plan, backend, pinned)),
+        _entry(3, "numerics", numeric),
+        _entry(4, "task-metric", judged, "models.<m>.metric.kind is none"),
+        _entry(5, "coverage", _cover(typed, split, size, threads), "no activation is quantized"),
+        _not_run(6, "device", f"no stage uses a GPU: `python -m stages.device {engine}`"),
+    ]
     report = {
         "schema_version": 1,
-        "engine": engine,
-        "model": model,
-        "precision": precision,
-        "backend": backend,
+        **{"engine": engine, "model": model, "precision": precision, "backend": backend},
         "plan": {"sha256": files.sha256(plan), "bytes": plan.stat().st_size},
-        "measurements": [
-            _entry(1, "interface", interface.measure(graphs.load(exported), graphs.load(typed))),
-            _entry(2, "plan-header", plan_header.measure(plan, backend, pinned)),
-            _entry(3, "numerics", numeric),
-            _entry(4, "task-metric", judged, "models.<m>.metric.kind is none"),
-            _entry(
-                5, "coverage", _cover(typed, split, size, threads), "no activation is quantized"
-            ),
-            _not_run(6, "device", f"no stage uses a GPU: `python -m stages.device {engine}`"),
-        ],
+        "measurements": measurements,
     }
     files.write_json(layout.report(engine), report)
     figures = _headline(report)

@@ -75,7 +75,7 @@ class Errors:
 def _figures(sums: dict[str, float]) -> dict[str, Any]:
     identical = sums["noise"] == 0.0
     relative = math.sqrt(sums["noise"] / sums["signal"]) if sums["signal"] else math.inf
-    norms = math.sqrt(sums["signal"]) * math.sqrt(sums["power"]) if sums["power"] >= 0 else math.nan
+    norms = math.sqrt(sums["signal"]) * math.sqrt(sums["power"])
     cosine = 1.0 if identical else (sums["product"] / norms if norms else math.nan)
     sqnr = math.inf if identical or not relative else -20.0 * math.log10(relative)
     return {

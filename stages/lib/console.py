@@ -33,6 +33,7 @@ def _die_with_parent() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if "DVC_STAGE" in os.environ and _orphaned():
+            sys.stderr.write("DVC, which started this stage, is gone: so it ends\n")
             sys.exit(128 + signal.SIGTERM)
 
 

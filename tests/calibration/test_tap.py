@@ -73,6 +73,14 @@ def test_channels_are_an_axis_of_one_size_that_is_not_the_batch(
     assert tap.open_up(zoo.typed(proto)) == {"x": axis, "y": axis}
 
 
+def test_a_value_of_unknown_rank_has_no_channels() -> None:
+    model = zoo.typed(zoo.tiny())
+    value = zoo.named(model, "conv_2").outputs[0]
+    assert tap.channel_axis(value) == 1
+    value.shape = None
+    assert tap.channel_axis(value) == 0
+
+
 def test_the_maximum_of_each_channel() -> None:
     values = np.array([[[1, -5], [2, 0]], [[-3, 4], [0, 0]]], np.float32)
     assert observations.channel_maxima(values, 1).tolist() == [5, 2]

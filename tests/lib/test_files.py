@@ -152,8 +152,11 @@ def test_a_folder_is_replaced_as_a_whole(
     assert (path / "a").read_text() == "2"
 
 
-def test_a_folder_is_there_all_the_time_it_is_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "graph"
+def test_a_folder_is_there_all_the_time_it_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("graph")  # relative, as all paths of stages are
     write_folder(path, a="0")
     seen, done = set(), threading.Event()
 
