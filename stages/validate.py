@@ -56,12 +56,9 @@ def main(engine: str) -> None:
         _entry(5, "coverage", _cover(typed, split, size, threads), "no activation is quantized"),
         _not_run(6, "device", f"no stage uses a GPU: `python -m stages.device {engine}`"),
     ]
-    report = {
-        "schema_version": 1,
-        **{"engine": engine, "model": model, "precision": precision, "backend": backend},
-        "plan": {"sha256": files.sha256(plan), "bytes": plan.stat().st_size},
-        "measurements": measurements,
-    }
+    report: dict[str, Any] = {"schema_version": 1, "engine": engine, "model": model}
+    report |= {"precision": precision, "backend": backend, "measurements": measurements}
+    report["plan"] = {"sha256": files.sha256(plan), "bytes": plan.stat().st_size}
     files.write_json(layout.report(engine), report)
     figures = _headline(report)
     files.write_json(layout.metrics(engine), figures)
