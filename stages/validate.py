@@ -38,7 +38,8 @@ def main(engine: str) -> None:
     metric = document.param(f"models.{model}.metric")
     threads = document.param(f"models.{model}.threads")
     pinned = next(iter(document.param(f"toolchain.{backend}").values()))
-    exported, typed, plan = layout.exported(model), layout.typed(engine), layout.plan(engine)
+    exported, typed = layout.exported(model), layout.typed(engine)
+    plan = files.need(layout.plan(engine))
     folder = layout.samples(model, "validation")
     split = samples.Split(folder=folder, inputs=inputs, labels=metric["labels"])
 
