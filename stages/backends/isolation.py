@@ -5,7 +5,8 @@
 What an ordinary process takes along moves the bytes of a TensorRT-RTX plan: environment, hash
 seed, stack limit, path of the model, modules imported before. The child gets an empty environment,
 a fixed hash seed and stack limit, no site packages, the graph's folder as working directory, and
-arranges its address space before it loads the builder (`address_space.py`).
+arranges its address space before it loads the builder (`address_space.py`). A backend that builds
+on a GPU cannot promise bytes, so it keeps the environment and its address space.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def build(backend: str, order: Order, log: Callable[[str], None], plan: Path) ->
         process = subprocess.Popen(
             [sys.executable, "-P", "-s", "-S", "-B", "-X", "utf8", child.__file__],
             cwd=order.graph.parent,
-            env=_ENVIRONMENT,
+            # A builder that uses a GPU is told which one, and where CUDA lies, by the environment.
+            env=_ENVIRONMENT if backend in _ARRANGED else None,
             stdin=subprocess.PIPE,
             stdout=stream,
             stderr=subprocess.PIPE,
@@ -133,9 +135,9 @@ def _heard(line: str, log: Callable[[str], None]) -> dict[str, Any]:
     return value
 
 
-def _failure(last: dict[str, Any], status: int) -> errors.EngineryError:
+def _failure(last: dict[str, Any], status: int) -> Exception:
     if "errno" in last:
-        raise OSError(last["errno"], os.strerror(last["errno"]))
+        return OSError(last["errno"], os.strerror(last["errno"]))
     if "error" in last:
         kind: type[errors.EngineryError] = getattr(errors, last["error"])
         return kind(last["what"], mend=last["mend"])

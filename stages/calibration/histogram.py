@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 
-Array = "np.ndarray[Any, Any]"
-
 
 class Histogram:
     """Counts of |x| in `bins` bins over [0, 2^exponent).

@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.lib import errors, files, layout
+from stages.lib import errors, files, layout, pins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -94,7 +93,7 @@ def write(
         "outputs": _digests(outputs),
         "code": code(code_elsewhere),
         "params": dict(params),
-        "versions": {**versions, "python": ".".join(platform.python_version_tuple()[:2])},
+        "versions": {**versions, "python": pins.python_minor()},
         "details": dict(details),
     }
     files.write_json(layout.facts(stage, name), document)

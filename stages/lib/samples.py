@@ -73,8 +73,11 @@ class Split:
         Raises:
             SamplesError: as for `check_headers`.
         """
-        self.check_headers()
-        return sum(headers[next(iter(self.inputs))][0][0] for _, headers in self.headers())
+        first, total = next(iter(self.inputs)), 0
+        for file, headers in self.headers():
+            self._check(file, headers)
+            total += headers[first][0][0]
+        return total
 
     def headers(self) -> Iterator[tuple[Path, dict[str, tuple[tuple[int, ...], str]]]]:
         """Shape and dtype of each array of each file, without reading the data."""
