@@ -310,7 +310,11 @@ def test_what_breaks_dvcs_templates_gets_the_same_text(small: Clone) -> None:
     small.restore()
 
 
-def test_a_killed_dvc_takes_its_stage_along_and_the_next_run_is_whole(small: Clone) -> None:
+@pytest.mark.parametrize("shell", ["/bin/bash", "/bin/sh"])
+def test_a_killed_dvc_takes_its_stage_along_and_the_next_run_is_whole(
+    small: Clone, shell: str
+) -> None:
+    # DVC starts a stage through $SHELL: bash replaces itself by the stage, dash waits beside it.
     # Another epoch makes the slowest stage of the model run again.
     small.edit("params.yaml", "  export: 1\n", "  export: 2\n")
     command = [sys.executable, "-m", "dvc", "repro", "export@digits"]
@@ -318,7 +322,7 @@ def test_a_killed_dvc_takes_its_stage_along_and_the_next_run_is_whole(small: Clo
     dvc = subprocess.Popen(
         command,
         cwd=small.root,
-        env={**os.environ, "PATH": paths, "DVC_NO_ANALYTICS": "true"},
+        env={**os.environ, "PATH": paths, "DVC_NO_ANALYTICS": "true", "SHELL": shell},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import select
 import signal
 import sys
 import threading
@@ -28,22 +29,61 @@ _INTERNAL = 70  # EX_SOFTWARE of sysexits.h
 T = TypeVar("T")
 
 
-def _die_with_parent() -> None:
-    """Ask Linux to end this process when DVC is killed: DVC itself leaves its commands running."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if "DVC_STAGE" in os.environ and _orphaned():
-            sys.stderr.write("DVC, which started this stage, is gone: so it ends\n")
-            sys.exit(128 + signal.SIGTERM)
+def _die_with_dvc() -> None:
+    """Ask Linux to end this process when DVC is killed: DVC itself leaves its commands running.
+
+    Between the two stands a shell, or none: bash replaces itself by its last command, dash waits
+    for it and would outlive DVC, so there the grandparent is watched too.
+    """
+    if sys.platform != "linux":
+        return
+    # SIGKILL: a supervisor may have started DVC with SIGTERM ignored, and that is inherited.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if "DVC_STAGE" not in os.environ:
+        return
+    parent = os.getppid()
+    if b"stages." in _command(parent):
+        _watch(_parent(parent))
+    elif b"dvc" not in _command(parent):
+        _end()
 
 
-def _orphaned() -> bool:
-    """Whether DVC died before this process could ask: its parent is neither DVC nor a shell."""
+def _watch(process: int) -> None:
+    """End this process when DVC's `process` does."""
     try:
-        parent = Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
+        handle = os.pidfd_open(process)
+    except OSError:  # gone; or a kernel before 5.3, where its going is not noticed
+        handle = None
+    if b"dvc" not in _command(process):
+        _end()
+    if handle is not None:
+        threading.Thread(target=_wait, args=(handle,), daemon=True).start()
+
+
+def _wait(handle: int) -> None:
+    select.select([handle], [], [])
+    _end()
+
+
+def _end() -> None:
+    sys.stderr.write("DVC, which started this stage, is gone: so it ends\n")
+    sys.stderr.flush()
+    os._exit(128 + signal.SIGKILL)
+
+
+def _command(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
-        return True
-    return b"dvc" not in parent and b"stages." not in parent
+        return b""
+
+
+def _parent(process: int) -> int:
+    """Parent of a process, 0 when it is gone (proc(5): the fourth field of stat)."""
+    try:
+        return int(Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def run(stage: str, main: Callable[..., None], *names: str) -> None:
@@ -51,7 +91,7 @@ def run(stage: str, main: Callable[..., None], *names: str) -> None:
 
     `--debug`, or ENGINERY_DEBUG=1 in the environment, shows tracebacks.
     """
-    _die_with_parent()
+    _die_with_dvc()
     words = [word for word in sys.argv[1:] if word != "--debug"]
     debug = len(words) < len(sys.argv) - 1 or os.environ.get("ENGINERY_DEBUG") == "1"
     if len(words) != len(names):
