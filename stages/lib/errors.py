@@ -141,3 +141,26 @@ class DeviceError(EngineryError):
     """The engine was run on a GPU, and failed or answered wrongly."""
 
     exit_code = 17
+
+
+class IntegrityError(EngineryError):
+    """A plan, package or lock file is not what was recorded of it."""
+
+    exit_code = 18
+    usually = "Somebody or something changed it after it was made. Do not deploy it."
+
+
+class EquivalentError(EngineryError):
+    """Rebuilding gave other bytes, whose meaning is the same within `verify` of params.yaml."""
+
+    exit_code = 19
+
+
+class DifferentError(EngineryError):
+    """Rebuilding gave something else."""
+
+    exit_code = 20
+    usually = (
+        "The recorded outputs were made by other code, from other inputs or on a machine that"
+        " computes differently, or the recipe holds something that changes from run to run."
+    )

@@ -41,6 +41,9 @@ CODES = {
     "ArtifactError": 15,
     "StorageError": 16,
     "DeviceError": 17,
+    "IntegrityError": 18,
+    "EquivalentError": 19,
+    "DifferentError": 20,
 }
 STAGE = """
 import sys
