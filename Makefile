@@ -16,7 +16,7 @@ ENGINE ?=
 MODEL ?=
 LIKE ?= digits
 
-.PHONY: help repro check table test lint fix model new device device-test pins lock bench clean-venv
+.PHONY: help repro check table test lint fix model new device doctor device-test pins lock bench clean-venv
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -54,8 +54,14 @@ model: $(CHAIN)  ## train models/digits again
 device: $(CHAIN)  ## run an engine on this machine's GPU: make device ENGINE=digits-int8-b1
 	@python -m stages.device $(ENGINE)
 
+doctor: $(CHAIN)  ## this machine against every pin, and which engines could be built here
+	@python -m stages.doctor
+
 device-test: $(DEV)  ## the tests that need a GPU
 	PYTHON=$(VENV)/bin/python bench/device.sh --test
+
+verify: $(CHAIN)  ## rebuild what is recorded and compare: make verify [ENGINE=digits-int8-b1]
+	@python -m stages.verify $(ENGINE)
 
 new: $(CHAIN)  ## add what lies in models/MODEL to params.yaml: make new MODEL=mine [LIKE=digits]
 	@python -m stages.new $(MODEL) $(LIKE)
@@ -63,8 +69,9 @@ new: $(CHAIN)  ## add what lies in models/MODEL to params.yaml: make new MODEL=m
 pins: $(CHAIN)  ## move the pins in params.yaml to what is installed
 	@python -m stages.repin
 
-bench: $(DEV)  ## speed of the chain, as ratios
+bench: $(DEV)  ## speed of the chain, as ratios, and of the check of a large package
 	python -m bench.chain
+	python -m bench.hashing
 
 lock:  ## pin requirements/*.txt anew from requirements/*.in
 	@sh requirements/lock.sh $(PYTHON)

@@ -74,7 +74,7 @@ def _range(counts: Any, width: float, maximum: float, method: str, percent: floa
     if maximum == 0.0 or math.isinf(maximum):
         return 0.0  # no range fits: `precision` leaves what needs one in floating point
     if method == "minmax":
-        return maximum
+        return methods.minmax(maximum, len(counts))
     if method == "percentile":
         return methods.percentile(counts, width, maximum, percent)
     return methods.entropy(counts, width)

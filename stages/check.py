@@ -44,10 +44,11 @@ def _folders(model: str, spec: Any) -> Iterator[str]:
     home = layout.model_source(model).parent
     if not home.is_dir():
         near = wording.suggestion(model, _names(home.parent, "*/"))
-        yield f"{home}/ is not there.{near} It holds source/, samples/, rewrites/ and metric/"
+        folders = "source/, samples/, rewrites/, metric/ and timing/"
+        yield f"{home}/ is not there.{near} It holds {folders}"
         return
     source, metric = layout.model_source(model), layout.metric(model)
-    for folder in (source, layout.rewrites(model), metric):
+    for folder in (source, layout.rewrites(model), metric, layout.timing(model)):
         if not folder.is_dir():
             make = f"mkdir -p {folder} && touch {folder}/.gitkeep"
             yield f"{folder}/ is not there; it may be empty but must exist: `{make}`"

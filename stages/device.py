@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stages.backends import gpu
-from stages.lib import console, errors, files, layout, params, pins, plugins, samples
+from stages.lib import console, errors, files, layout, mismatch, params, pins, plugins, samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from stages.backends.run_api import RunBackend
+    from stages.lib import machine
 
     Arrays = Mapping[str, np.ndarray[Any, Any]]
     Profiles = list[Mapping[str, Mapping[str, list[int]]]]
@@ -41,10 +42,12 @@ def main(engine: str) -> None:
     )
     found = gpu.device_info()
     # The plan needs the very version that built it; Python and the rest are recorded, not pinned.
-    versions = pins.check(pins.python_minor(), document.param(f"toolchain.{backend}"))
+    versions = pins.check(pins.python_minor(), document.param(f"toolchain.{backend}.packages"))
+    driver_min = document.param(f"toolchain.{backend}.driver_min")
+    mismatch.demand(mismatch.driver(found.driver, driver_min, backend))
     facts, plan = _checked(engine)
 
-    runner = _runner(backend, engine, facts)
+    runner = _runner(backend, engine, facts, found)
     profiles: Profiles = facts["details"]["profiles"]
     feeds = list(split.feeds(batch))
     compared, latency = _measure(_reference(model, threads), runner, profiles, feeds)
@@ -71,16 +74,18 @@ def _installed() -> dict[str, str | None]:
     return {"python": pins.python_minor(), **{name: pins.installed(name) for name in _PACKAGES}}
 
 
-def _runner(backend: str, engine: str, facts: dict[str, Any]) -> Any:
+def _runner(backend: str, engine: str, facts: dict[str, Any], found: machine.Gpu) -> Any:
     # Loaded before all else that imports Polygraphy: it tells Polygraphy which TensorRT to use.
     run: RunBackend = plugins.load("stages.backends", f"{backend}.run")
     try:
         return run.runner(layout.plan(engine))
     except errors.DeviceError as error:
-        targets = facts["params"][f"engines.{engine}.builder"].get("compute_capabilities")
-        built_for = ", ".join(targets) if targets else "the backend's own choice of GPUs"
-        what = f"{error.what}\n\nThe plan was built for: {built_for}."
-        raise errors.DeviceError(what, mend=error.mend) from None
+        # Asked afterwards: it is the runtime that knows which GPUs a plan runs on.
+        builder = facts["params"][f"engines.{engine}.builder"]
+        why = mismatch.runs_on(found, builder, layout.plan(engine).as_posix())
+        if why is None:
+            raise
+        raise errors.DeviceError(f"{error.what}\n\n{why.what}", mend=why.mend) from None
 
 
 def _checked(engine: str) -> tuple[dict[str, Any], dict[str, str]]:

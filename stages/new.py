@@ -47,7 +47,7 @@ def main(model: str, like: str) -> None:
     tree["models"].insert(0, model, spec)
     tree["profiles"].insert(0, model, profile)
 
-    for folder in (layout.rewrites(model), layout.metric(model)):
+    for folder in (layout.rewrites(model), layout.metric(model), layout.timing(model)):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".gitkeep").touch()
     text = io.StringIO()
@@ -152,6 +152,8 @@ def _engine(engine: Any, model: str, template: Any, spec: Any) -> Any:
     first = next(iter(spec["inputs"].values()))["shape"][0]
     batch = first if isinstance(first, int) else template["validation_batch"]
     engine.update(model=model, profile=model, validation_batch=batch)
+    if "timing_cache" in engine["builder"]:
+        engine["builder"]["timing_cache"] = "none"  # the other's tactics are of another graph
     if spec["metric"]["kind"] == "none":
         engine["gates"]["max_accuracy_drop"] = None
     return engine

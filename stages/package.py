@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The enginery authors
 # SPDX-License-Identifier: Apache-2.0
-"""Plan, report, verdict and all facts -> an entry of a Triton model repository, with its manifest.
+"""Plan, report, verdict and all facts -> an entry of a Triton model repository, accounted for.
 
 `artifacts/packages/` is the model repository. Nothing is packaged that the facts do not account
 for, that another plan was judged for, or that its gates refused.
@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.bundle import manifest, triton
+from stages.bundle import manifest, provenance, triton
 from stages.lib import console, errors, facts, files, layout, params, pins, schema
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _MODEL_PY = Path(__file__).with_name("bundle") / "triton_model.py"
 def main(engine: str) -> None:
     """Package `engines.<engine>`."""
     document = params.load()
-    versions = {**pins.toolchain(document), "python": document.param("toolchain.python")}
+    versions = {**pins.toolchain(document), **pins.of_the_machine()}
     backend = document.param(f"engines.{engine}.backend")
     model = document.param(f"engines.{engine}.model")
 
@@ -51,15 +51,19 @@ def main(engine: str) -> None:
             versions=versions,
             files=packed,
         )
-        schema.check(made, layout.schema("manifest"), f"{folder}/manifest.json")
-        files.write_json(temporary / "manifest.json", made)
-    console.say(f"package {engine}: {len(packed) + 1} files -> {folder}")
+        _write(temporary / provenance.FILE, provenance.make(made), "provenance", folder)
+        made["files"] |= {provenance.FILE: _digest(temporary / provenance.FILE)}
+        _write(temporary / manifest.FILE, made, "manifest", folder)
+    console.say(f"package {engine}: {len(made['files']) + 1} files -> {folder}")
+
+
+def _write(path: Path, document: Any, kind: str, folder: Path) -> None:
+    schema.check(document, layout.schema(kind), f"{folder}/{path.name}")
+    files.write_json(path, document)
 
 
 def _facts(engine: str, model: str) -> dict[str, Any]:
-    names = dict.fromkeys(manifest.MODEL_STAGES, model) | dict.fromkeys(
-        manifest.ENGINE_STAGES, engine
-    )
+    names = dict.fromkeys(layout.MODEL_STAGES, model) | dict.fromkeys(layout.ENGINE_STAGES, engine)
     told = {stage: _read(layout.facts(stage, name), "facts") for stage, name in names.items()}
     manifest.check(told, names)
     return told
@@ -132,13 +136,12 @@ def _fill(folder: Path, engine: str, face: Mapping[str, Any], report: Mapping[st
 
 
 def _digests(folder: Path) -> dict[str, dict[str, Any]]:
-    return {
-        Path(path).relative_to(folder).as_posix(): {
-            "sha256": digest,
-            "bytes": Path(path).stat().st_size,
-        }
-        for path, digest in files.digests(folder).items()
-    }
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): _digest(path) for path in found}
+
+
+def _digest(path: Path) -> dict[str, Any]:
+    return {"sha256": files.sha256(path), "bytes": path.stat().st_size}
 
 
 if __name__ == "__main__":

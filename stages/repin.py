@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from stages.lib import console, files, layout, params, pins
+from stages.lib import console, files, layout, machine, params, pins
 
 _ENTRY = re.compile(r"^( +)([A-Za-z0-9._-]+):( +)(\S+)$")
 
@@ -41,7 +41,11 @@ def _block(rest: str) -> tuple[str, str, str]:
 
 
 def _found(package: str) -> str | None:
-    return pins.python_minor() if package == "python" else pins.installed(package)
+    own = {"platform": machine.platform_name, "python": pins.python_minor}
+    if package in own:
+        return own[package]()
+    # Limits such as driver_min are no versions; names of packages have no underscore.
+    return None if "_" in package else pins.installed(package)
 
 
 def _quoted(version: str) -> str:

@@ -46,7 +46,8 @@ def main(model: str) -> None:
             f"models.{model}.threads": threads,
         },
         versions=versions,
-        details={"passes": changes, "proof": proven},
+        # Figures are shown and not recorded: a processor's own kernels decide their last digits.
+        details={"passes": changes, "proof": {"state": "passed", "samples": proven["samples"]}},
     )
     same = "identical" if proven["identical"] else f"within {proven['max_abs']:.2g}"
     console.say(f"sanitize {model}: {len(changes)} passes -> {clean}; outputs {same}")

@@ -29,8 +29,6 @@ _HEAD = (
     "verdict",
 )
 _LEFT = 3
-_OF_MODEL = ("export", "sanitize", "observe", "calibrate")
-_OF_ENGINE = ("precision", "build", "validate", "gate")
 
 
 def main() -> None:
@@ -51,7 +49,10 @@ def main() -> None:
 def _row(document: params.Params, engine: str, digest: Callable[[Path], str]) -> tuple[str, ...]:
     """Figures and verdict, or why there are none: those of an earlier state would mislead."""
     model = document.param(f"engines.{engine}.model")
-    chain = [*((stage, model) for stage in _OF_MODEL), *((stage, engine) for stage in _OF_ENGINE)]
+    chain = [
+        *((stage, model) for stage in layout.MODEL_STAGES),
+        *((stage, engine) for stage in layout.ENGINE_STAGES),
+    ]
     reasons = (facts.outdated(document, stage, name, digest) for stage, name in chain)
     if reason := next(filter(None, reasons), None):
         return ("-", "-", "-", "-", "-", f"none: {reason}")

@@ -37,7 +37,7 @@ def main(engine: str) -> None:
     inputs = document.param(f"models.{model}.inputs")
     metric = document.param(f"models.{model}.metric")
     threads = document.param(f"models.{model}.threads")
-    pinned = next(iter(document.param(f"toolchain.{backend}").values()))
+    packages = document.param(f"toolchain.{backend}.packages")
     exported, typed = layout.exported(model), layout.typed(engine)
     plan = files.need(layout.plan(engine))
     folder = layout.samples(model, "validation")
@@ -51,7 +51,7 @@ def main(engine: str) -> None:
     }
     measurements = [
         _entry(1, "interface", interface.measure(graphs.load(exported), graphs.load(typed))),
-        _entry(2, "plan-header", plan_header.measure(plan, backend, pinned)),
+        _entry(2, "plan-header", plan_header.measure(plan, backend, packages)),
         _entry(3, "numerics", numeric),
         _entry(4, "task-metric", judged, "models.<m>.metric.kind is none"),
         _entry(5, "coverage", _cover(typed, split, size, threads), "no activation is quantized"),

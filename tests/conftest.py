@@ -77,7 +77,7 @@ def make(root: Path) -> Project:
     (root / "stages").symlink_to(ROOT / "stages")
     project.write(_params(project.params()))
     home = root / "models" / MODEL
-    for name in ("source", "rewrites", "metric"):
+    for name in ("source", "rewrites", "metric", "timing"):
         (home / name).mkdir(parents=True)
     source = zoo.tiny()
     (home / "source" / "net.onnx").write_bytes(source.SerializeToString())

@@ -83,6 +83,7 @@ def test_plan_facts_and_log(project: Path) -> None:
     schema = json.loads((ROOT / "schemas/facts.schema.json").read_bytes())
     Draft202012Validator(schema).validate(facts)
     details = facts["details"]
+    assert details["timing_cache"] is None
     assert details["plan"] == {"bytes": len(plan), "sha256": files.sha256(project / PLAN)}
     assert details["inputs"] == [{"name": "image", "dtype": "float32", "shape": [-1, 1, 8, 8]}]
     assert [tensor["name"] for tensor in details["outputs"]] == ["logits"]

@@ -26,7 +26,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(ROOT / "schemas/params.schema.json", tmp_path / "schemas")
     shutil.copy(ROOT / "schemas/examples/good/params-minimal.yaml", tmp_path / "params.yaml")
     model = tmp_path / "models/digits"
-    for folder in ("source", "rewrites", "metric"):
+    for folder in ("source", "rewrites", "metric", "timing"):
         (model / folder).mkdir(parents=True)
     (model / "source/model.py").write_text("def load(): ...\n")
     for split in ("probe", "calibration", "validation"):

@@ -28,6 +28,8 @@ INERT = "stages/lib/"  # moves values and bytes, decides nothing; pinned by test
 # Read as a file, not imported.
 READ = {"package": {"stages/bundle/triton_model.py"}}
 BOOKKEEPING = re.compile(r"epoch\.\w+")
+# Read, and no dependency: a minimum that a machine must have may stop a stage, and changes nothing.
+GUARDS = {"toolchain.*.driver_min"}
 
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
@@ -107,6 +109,14 @@ def test_code_deps_are_the_import_closure(resolved: list[Any]) -> None:
         assert listed == wanted, stage.addressing
 
 
+@pytest.mark.parametrize("backend", ["tensorrt", "tensorrt_rtx"])
+def test_builds_by_each_backend_run_the_same_files_but_one(backend: str) -> None:
+    own = f"stages/backends/{backend}/build.py"
+    listed = {dep for dep in body("build")["deps"] if dep.startswith("stages/")}
+    shared = {dep for dep in listed if "${" not in dep}
+    assert closure("stages/build.py", own) == shared | {own}
+
+
 def test_the_framework_and_the_backend_choose_the_plugin() -> None:
     assert "stages/exporters/${item.source.framework}.py" in body("export")["deps"]
     assert "stages/backends/${item.backend}/build.py" in body("build")["deps"]
@@ -138,7 +148,7 @@ def keys_read(file: str) -> set[str]:
             found.add(pattern(literal(node.args[0])))
         elif node.func.attr == "toolchain":
             found |= {f"toolchain.{pattern(literal(arg))}" for arg in node.args[1:]}
-            found.add("toolchain.python")
+            found |= {"toolchain.platform", "toolchain.python"}
     return found
 
 
@@ -157,7 +167,7 @@ def test_params_declared_are_the_params_read(name: str) -> None:
     declared = {pattern(key) for key in flat(body(name)["params"])}
     epoch = {key for key in declared if BOOKKEEPING.fullmatch(key)}
     assert epoch == {f"epoch.{name}"}
-    assert declared - epoch == keys_read(f"stages/{name}.py")
+    assert declared - epoch == keys_read(f"stages/{name}.py") - GUARDS
 
 
 def test_check_depends_on_all_it_reads() -> None:

@@ -21,7 +21,7 @@ from polygraphy.exception import PolygraphyException
 from stages import device
 from stages.backends import gpu
 from stages.backends.onnxruntime import run as onnxruntime
-from stages.lib import errors, files, layout, plugins
+from stages.lib import errors, files, layout, machine, plugins
 
 ROOT = Path(__file__).parents[1]
 ENGINE = "digits-fp32-b64"
@@ -173,7 +173,7 @@ class InPlaceOfAGpu:
 def test_evidence_is_bound_to_the_plan_and_fits_its_schema(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = gpu.Gpu(name="a GPU", compute_capability="8.9", driver="1.2", memory_mib=1)
+    found = machine.Gpu(name="a GPU", compute_capability="8.9", driver="580.65.06", memory_mib=1)
     monkeypatch.setattr(gpu, "device_info", lambda: found)
     monkeypatch.setattr(plugins, "load", lambda *_: InPlaceOfAGpu)
     timed: list[tuple[int, tuple[int, ...]]] = []
@@ -211,10 +211,22 @@ def test_a_plan_for_other_gpus_names_its_targets(
             msg = f"{plan} does not load"
             raise errors.DeviceError(msg, mend="build for this GPU")
 
-    found = gpu.Gpu(name="a GPU", compute_capability="9.0", driver="1.2", memory_mib=1)
+    found = machine.Gpu(name="a GPU", compute_capability="9.0", driver="580.65.06", memory_mib=1)
     monkeypatch.setattr(gpu, "device_info", lambda: found)
     monkeypatch.setattr(plugins, "load", lambda *_: Refusing)
-    with pytest.raises(errors.DeviceError, match=r"does not load(.|\n)*built for: sm86, sm89"):
+    with pytest.raises(
+        errors.DeviceError, match=r"does not load(.|\n)*built for sm86, sm89; the GPU here is a GPU"
+    ):
+        device.main(ENGINE)
+    assert not (project / "evidence").exists()
+
+
+def test_a_driver_that_is_too_old_runs_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = machine.Gpu(name="a GPU", compute_capability="8.9", driver="570.1", memory_mib=1)
+    monkeypatch.setattr(gpu, "device_info", lambda: found)
+    with pytest.raises(errors.PinError, match=r"driver here is 570\.1; .* 580\.65\.06 or newer"):
         device.main(ENGINE)
     assert not (project / "evidence").exists()
 

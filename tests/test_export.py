@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,12 +63,16 @@ def test_an_onnx_source_is_run_and_copied(
     assert shown == ("export tiny: onnx -> artifacts/onnx/tiny/exported; parity not applicable\n")
 
 
-def test_a_pytorch_source_passes_its_parity_check(project: Project) -> None:
+def test_a_pytorch_source_passes_its_parity_check(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytorch(project, "x * 2")
     export.main("tiny")
     found = files.read_json(layout.facts("export", "tiny"))["details"]["parity"]
-    assert (found["state"], found["reason"], found["samples"]) == ("passed", None, 4)
-    assert found["outputs"]["logits"]["max_abs"] < 1e-5
+    # No figure: its last digits are those of this processor.
+    assert found == {"state": "passed", "reason": None, "samples": 4}
+    shown = capsys.readouterr().out
+    assert re.search(r"; parity passed within (0|\d(\.\d)?e-0\d)\n$", shown)
 
 
 def test_a_module_that_behaves_differently_each_time_is_stopped(project: Project) -> None:

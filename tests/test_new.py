@@ -93,6 +93,20 @@ def test_a_pytorch_model_tells_by_its_samples() -> None:
 
 
 @pytest.mark.usefixtures("project")
+def test_recorded_tactics_are_not_those_of_the_new_model() -> None:
+    shutil.copy(ROOT / "schemas/examples/good/params-tensorrt.yaml", "params.yaml")
+    tuned = Path("params.yaml").read_text().replace("precision: tf32", "precision: fp32")
+    Path("params.yaml").write_text(tuned)
+    write_onnx("mine")
+    write_samples("mine", ids=np.zeros((4, 7), np.int64), scale=np.ones((4, 1), np.float32))
+    new.main("mine", "digits")
+    document = params.load()
+    assert document.param("engines.digits-tf32.builder.timing_cache") == "replay"
+    assert document.param("engines.mine-fp32.builder.timing_cache") == "none"
+    assert Path("models/mine/timing/.gitkeep").is_file()
+
+
+@pytest.mark.usefixtures("project")
 def test_what_is_there_is_not_overwritten() -> None:
     with pytest.raises(errors.ParamsError, match="has a model 'digits' already"):
         new.main("digits", "digits")

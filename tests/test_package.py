@@ -6,26 +6,18 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from stages import package
-from stages.bundle import manifest
 from stages.lib import errors, files, layout, schema
-from stages.policy import gates
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tests.packages_zoo import ENGINE, NAMES, PLAN, example, run, write
 
 ROOT = Path(__file__).parents[1]
-GOOD = ROOT / "schemas" / "examples" / "good"
-ENGINE, MODEL = "digits-int8-b1", "digits"
 TENSORRT_BUILDER = {
     "sparsity": "false",
     "hardware_compatibility": "none",
@@ -33,13 +25,9 @@ TENSORRT_BUILDER = {
     "strip_plan": "false",
     "refit": "false",
     "max_aux_streams": "null",
+    "timing_cache": "record",
+    "gpu": '{name: NVIDIA L4, compute_capability: "8.9"}',
 }
-PLAN = b"vtrt" + bytes(range(256)) * 8
-NAMES = dict.fromkeys(manifest.MODEL_STAGES, MODEL) | dict.fromkeys(manifest.ENGINE_STAGES, ENGINE)
-
-
-def example(name: str) -> Any:
-    return json.loads((GOOD / f"{name}.json").read_bytes())
 
 
 @pytest.fixture
@@ -48,44 +36,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copytree(ROOT / "schemas", tmp_path / "schemas")
     monkeypatch.chdir(tmp_path)
-    write(lambda _: None)
+    write()
     return tmp_path
-
-
-def write(
-    change: Callable[[dict[str, Any]], None], report: Any = None, verdict: Any = None
-) -> None:
-    """Write plan, report, verdict and facts that belong together; `change` spoils the facts."""
-    files.write_bytes(layout.plan(ENGINE), PLAN)
-    plan = {"sha256": files.sha256(layout.plan(ENGINE)), "bytes": len(PLAN)}
-    report = (report or example("report-int8")) | {"plan": plan}
-    files.write_json(layout.report(ENGINE), report)
-    limits = example("facts-gate")["params"][f"engines.{ENGINE}.gates"]
-    decided = gates.decide(report, limits, files.sha256(layout.report(ENGINE)))
-    files.write_json(layout.verdict(ENGINE), verdict or decided)
-
-    facts = {stage: example(f"facts-{stage}") for stage in NAMES}
-    facts["build"]["details"].update(plan=plan, backend=report["backend"])
-    for told in facts.values():
-        for kind in ("inputs", "outputs"):
-            for path in (layout.plan(ENGINE), layout.report(ENGINE), layout.verdict(ENGINE)):
-                if path.as_posix() in told[kind]:
-                    told[kind][path.as_posix()] = files.sha256(path)
-    change(facts)
-    for stage, told in facts.items():
-        files.write_json(layout.facts(stage, NAMES[stage]), told)
-
-
-def run(project: Path) -> subprocess.CompletedProcess[str]:
-    """Run the stage as DVC does, so that the code it ran lies in the project."""
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "stages", project / "stages", ignore=ignored, dirs_exist_ok=True)
-    return subprocess.run(
-        [sys.executable, "-B", "-m", "stages.package", ENGINE],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def packed(project: Path) -> dict[str, bytes]:
@@ -110,6 +62,7 @@ def test_package_is_an_entry_of_a_model_repository(package_files: dict[str, byte
         "1/model.py",
         "config.pbtxt",
         "manifest.json",
+        "provenance.json",
         "report.json",
         "verdict.json",
     ]
@@ -171,6 +124,7 @@ def test_tensorrt_plan_needs_no_python(project: Path) -> None:
     def change(facts: dict[str, Any]) -> None:
         for stage in ("build", "validate"):
             facts[stage]["params"][f"engines.{ENGINE}.backend"] = "tensorrt"
+        facts["build"]["versions"] = {"python": "3.11", "tensorrt": "11.4.0.106"}
 
     report = example("report-int8") | {"backend": "tensorrt"}
     report["measurements"][1]["value"].update(magic="ftrt")
@@ -216,7 +170,7 @@ def test_refusal_leaves_the_earlier_package_whole() -> None:
 def test_engine_that_failed_its_gates_is_not_packed() -> None:
     report = example("report-int8")
     report["measurements"][2]["value"]["outputs"]["logits"]["sqnr_db"] = 1.0
-    write(lambda _: None, report)
+    write(report=report)
     with pytest.raises(errors.GateError, match="did not pass its gates"):
         package.main(ENGINE)
 
@@ -232,7 +186,7 @@ def test_engine_that_failed_its_gates_is_not_packed() -> None:
 )
 def test_verdict_on_something_else_is_refused(change: dict[str, str], message: str) -> None:
     verdict = files.read_json(layout.verdict(ENGINE)) | change
-    write(lambda _: None, verdict=verdict)
+    write(verdict=verdict)
     with pytest.raises(errors.ArtifactError, match=message):
         package.main(ENGINE)
 

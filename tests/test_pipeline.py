@@ -8,6 +8,10 @@ file on one worker.
 
 from __future__ import annotations
 
+import copy
+import functools
+import itertools
+import json
 import os
 import re
 import shutil
@@ -17,77 +21,30 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from dvc.repo import Repo
+from ruamel.yaml import YAML
 
-ROOT = Path(__file__).parent.parent
-RAN = re.compile(r"^Running stage '([^']+)':$", re.MULTILINE)
+from tests.clones import RAN, ROOT, Clone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 SMALL = ("digits-fp32-b1", "digits-int8-b1", "digits-int8-b64")
 
 
-class Clone:
-    """A clone of the working tree, uncommitted files included."""
+def each(*stages: str) -> list[str]:
+    """Stages of every engine of `small`."""
+    return [f"{stage}@{engine}" for stage in stages for engine in SMALL]
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        listed = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
-        names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout
-        for name in filter(None, names.split("\0")):
-            if (ROOT / name).is_file():  # deleted, but not yet committed
-                (root / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, root / name)
-        # Only the installation is taken over; CI makes it from the lock before it comes here.
-        (root / ".venv").symlink_to(sys.prefix)
-        self.git("init", "--quiet")
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--message", "clone")
 
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        done = subprocess.run(
-            command,
-            cwd=self.root,
-            env={**os.environ, "PATH": paths, "DVC_NO_ANALYTICS": "true"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-            text=True,
-            timeout=900,
-        )
-        if check and done.returncode:
-            pytest.fail(f"{' '.join(command)} returned {done.returncode}:\n{done.stdout}")
-        return done
-
-    def git(self, *arguments: str) -> str:
-        who = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-        return self.run("git", *who, *arguments).stdout
-
-    def dvc(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return self.run(sys.executable, "-m", "dvc", *arguments, check=check)
-
-    def repro(self, *arguments: str) -> list[str]:
-        """Names of the stages that ran."""
-        return RAN.findall(self.dvc("repro", "--keep-going", *arguments).stdout)
-
-    def edit(self, file: str, old: str, new: str) -> None:
-        path = self.root / file
-        text = path.read_text()
-        assert old in text, f"{old!r} is not in {file}"
-        path.write_text(text.replace(old, new, 1))
-
-    def comment(self, file: str) -> None:
-        with (self.root / file).open("a") as stream:
-            stream.write("\n# A comment that changes nothing.\n")
-
-    def status(self) -> str:
-        return self.git("status", "--porcelain")
-
-    def restore(self) -> None:
-        """Back to the commit; DVC takes everything from its cache."""
-        self.git("checkout", "--quiet", "--", ".")
-        assert not [s for s in self.repro() if s.startswith(("build", "validate", "observe"))]
-        assert not self.status()
+ALL = [
+    *(f"{stage}@digits" for stage in ("export", "sanitize", "observe", "calibrate")),
+    *each("precision", "build", "validate", "gate", "package"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -98,18 +55,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 @pytest.fixture(scope="module")
 def small(clone: Clone) -> Clone:
     """The clone with three engines: enough to see what an edit touches, and quick."""
-    lines = (clone.root / "params.yaml").read_text().split("\n")
-    begin, end = lines.index("engines:"), next(i for i, x in enumerate(lines) if "Exact pins" in x)
-    kept: list[str] = []
-    engine = ""
-    for line in lines[begin + 1 : end]:
-        if match := re.fullmatch(r"  ([a-z0-9-]+):", line):
-            engine = match[1]
-        if not engine or engine in SMALL:
-            kept.append(line)
-    (clone.root / "params.yaml").write_text(
-        "\n".join(lines[: begin + 1] + kept + [""] + lines[end:])
-    )
+    clone.keep(SMALL)
     assert clone.repro() == ["check"]
     clone.git("commit", "--quiet", "--all", "--message", "three engines")
     return clone
@@ -149,51 +95,6 @@ def test_no_output_names_this_machine(clone: Clone) -> None:
     assert not found
 
 
-def ordinary(clone: Clone) -> str:
-    """Digest of a plan that an ordinary process builds: no isolation, nothing arranged."""
-    code = """if True:
-        import hashlib
-        from pathlib import Path
-        from stages.backends.build_api import Order
-        from stages.backends.tensorrt_rtx import build
-        from stages.lib import params
-        p = params.load()
-        order = Order(
-            graph=Path("artifacts/onnx/digits-int8-b64/typed/model.onnx"),
-            precision="int8",
-            profiles=p.param("profiles.digits-b64"),
-            builder=p.param("engines.digits-int8-b64.builder"),
-        )
-        print(hashlib.sha256(build.build(order, lambda _: None).plan).hexdigest())
-    """
-    return clone.run(sys.executable, "-c", code).stdout.strip()
-
-
-def test_a_plan_is_the_same_in_other_surroundings(
-    clone: Clone, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    assert len({ordinary(clone) for _ in range(8)}) > 1, "else this test shows nothing"
-    elsewhere = tmp_path_factory.mktemp("a much longer name of a folder, with an umlaut: ü")
-    for name in ("stages", "schemas", "params.yaml", "artifacts"):
-        (shutil.copytree if (clone.root / name).is_dir() else shutil.copy)(
-            clone.root / name, elsewhere / name
-        )
-    plan = Path("artifacts/engines/digits-int8-b64/model.plan")
-    wanted = (clone.root / plan).read_bytes()
-    build = f'"{sys.executable}" -m stages.build digits-int8-b64 >/dev/null'
-    for surroundings in (
-        build,
-        f"LC_ALL=C TZ=Asia/Tokyo PYTHONHASHSEED=7 HOME=/ LONG={'x' * 20000} {build}",
-        f"ulimit -S -s unlimited; {build}",
-        f"ulimit -S -s 1024; {build}",
-        f"taskset -c 0 {build}",
-        f"umask 077; nice -n 5 {build}",
-    ):
-        (elsewhere / plan).unlink()
-        subprocess.run(["sh", "-c", surroundings], cwd=elsewhere, check=True)
-        assert (elsewhere / plan).read_bytes() == wanted, surroundings
-
-
 def test_people_can_look(clone: Clone) -> None:
     assert "digits-int8-b64" in clone.dvc("metrics", "show").stdout
     clone.dvc("metrics", "diff")
@@ -224,7 +125,7 @@ def test_a_comment_in_a_pass_runs_sanitize_and_then_package_alone(small: Clone) 
 
 def test_a_new_engine_builds_only_itself(small: Clone) -> None:
     text = (small.root / "params.yaml").read_text()
-    block = text[text.index("  digits-int8-b64:\n") : text.index("\n# Exact pins")].rstrip("\n")
+    block = text[text.index("  digits-int8-b64:\n") : text.index("\n# Build: ")].rstrip("\n")
     new = block.replace("digits-int8-b64:", "digits-new:").replace("entropy", "minmax")
     small.edit("params.yaml", "engines:\n", f"engines:\n{new}\n")
     ran = small.repro()
@@ -259,6 +160,102 @@ def test_a_pin_reruns_its_stages_and_stops_on_another_version(small: Clone) -> N
     assert "python -m pip install tensorrt-rtx==1.6.1.120" in done.stdout
     assert "make pins" in done.stdout
     small.restore()
+
+
+# Stages that each pin can change, by the beginning of its key; written out, not read from dvc.yaml.
+STALE = {
+    "python": ALL,
+    "platform": ALL,
+    "export-pytorch": ["export@digits"],
+    "export-onnx": [],  # no model is an ONNX file
+    "sanitize": ["sanitize@digits"],
+    "observe": ["observe@digits"],
+    "calibrate": ["calibrate@digits"],
+    "precision": each("precision"),
+    "validate": each("validate"),
+    "tensorrt_rtx.packages": each("build", "validate"),  # validate reads the plan's version
+    "tensorrt_rtx.onnx_opset": each("build"),
+    "tensorrt_rtx.cuda_runtime": each("build"),
+    "tensorrt_rtx.driver_min": [],  # it may stop a command, and changes no output
+    "tensorrt": [],  # no engine has this backend
+}
+
+
+def test_each_pin_makes_exactly_its_stages_stale(small: Clone) -> None:
+    path = small.root / "params.yaml"
+    before = YAML(typ="safe").load(path)
+    pins = list(leaves(before["toolchain"]))
+    by_row = {key: [pin for pin in pins if belongs(pin, key)] for key in STALE}
+    assert all(by_row.values()), "each row of the table has pins"
+    assert sorted(pin for row in by_row.values() for pin in row) == sorted(pins), "each pin a row"
+    assert Repo(str(small.root)).status() == {}
+    # One pin of each row at a time: DVC says which key made a stage stale.
+    for changed in itertools.zip_longest(*by_row.values()):
+        document = copy.deepcopy(before)
+        for pin in filter(None, changed):
+            *groups, last = pin.split(".")
+            place = functools.reduce(lambda value, key: value[key], groups, document["toolchain"])
+            place[last] = 99 if isinstance(place[last], int) else f"{place[last]}.99"
+        path.write_text(json.dumps(document))
+        status = Repo(str(small.root)).status()
+        reasons = {
+            name.rpartition(":")[2]: entries[0]["changed deps"]["params.yaml"]
+            for name, entries in status.items()
+        }
+        # It depends on the file as such, and its output is constant.
+        assert reasons.pop("check") == "modified"
+        for row, pin in zip(STALE, changed, strict=True):
+            if pin:
+                stale = [
+                    n
+                    for n, keys in reasons.items()
+                    if any(belongs(f"toolchain.{pin}", k) for k in keys)
+                ]
+                assert sorted(stale) == sorted(STALE[row]), pin
+    small.restore()
+
+
+def leaves(value: Any, path: str = "") -> Iterator[str]:
+    if not isinstance(value, dict):
+        yield path.removeprefix(".")
+        return
+    for key, inner in value.items():
+        yield from leaves(inner, f"{path}.{key}")
+
+
+def belongs(pin: str, key: str) -> bool:
+    return f"{pin}.".startswith(f"{key}.")
+
+
+def test_a_second_machine_takes_everything_from_the_remote_and_runs_nothing(
+    small: Clone, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    remote = tmp_path_factory.mktemp("remote")
+    other = tmp_path_factory.mktemp("another machine") / "clone"
+    small.git("clone", "--quiet", str(small.root), str(other))
+    second = Clone.of(other)
+    for machine in (small, second):
+        machine.dvc("remote", "add", "--local", "--default", "shared", str(remote))
+    small.dvc("push", "--run-cache")
+    small.dvc("remote", "remove", "--local", "shared")
+
+    second.dvc("pull", "--run-cache")
+    assert second.repro() == []
+    assert not second.status()
+    # Not even dvc.lock is needed: the run cache knows what the same recipe gave.
+    shutil.rmtree(second.root / "artifacts")
+    second.git("checkout", "--quiet", "--", "artifacts")
+    (second.root / "dvc.lock").unlink()
+    done = second.dvc("repro").stdout
+    assert RAN.findall(done) == []
+    assert done.count("is cached - skipping run, checking out outputs") == len(ALL) + 1
+    lock, known = (YAML(typ="safe").load(clone.root / "dvc.lock") for clone in (second, small))
+    assert lock["stages"] == {name: known["stages"][name] for name in ("check", *ALL)}
+    # Another pin is another recipe: nothing is taken, and the stage says what is installed.
+    second.edit("params.yaml", "tensorrt-rtx: 1.7.1.116", "tensorrt-rtx: 1.6.0.1")
+    done = second.dvc("repro", "--keep-going", check=False).stdout
+    assert of(RAN.findall(done), "build") == each("build")
+    assert not list(second.root.glob("artifacts/engines/*/model.plan"))
 
 
 def test_a_failed_gate_stops_its_engine_and_no_other(small: Clone) -> None:

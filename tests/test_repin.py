@@ -13,12 +13,17 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages import repin
-from stages.lib import errors, params, pins
+from stages.lib import errors, machine, params, pins
 
 ROOT = Path(__file__).parent.parent
 TOOLCHAIN = YAML(typ="safe").load(ROOT / "params.yaml")["toolchain"]
 # The lock of the chain holds TensorRT-RTX; TensorRT comes from NVIDIA's own index.
 ELSEWHERE = {"tensorrt"}
+GROUPS = {
+    name: group.get("packages", group)
+    for name, group in TOOLCHAIN.items()
+    if isinstance(group, dict) and name not in ELSEWHERE
+}
 
 
 def locked(name: str) -> dict[str, str]:
@@ -29,9 +34,8 @@ def locked(name: str) -> dict[str, str]:
 
 def test_pins_and_lock_agree() -> None:
     lock = locked("chain.txt")
-    for group, packages in TOOLCHAIN.items():
-        if group not in ("python", *ELSEWHERE):
-            assert packages == {name: lock[name] for name in packages}, group
+    for group, packages in GROUPS.items():
+        assert packages == {name: lock[name] for name in packages}, group
 
 
 def test_the_python_of_the_pins_is_that_of_the_project() -> None:
@@ -71,6 +75,31 @@ def test_pins_move_to_what_is_installed_and_nothing_else_changes() -> None:
         pins.toolchain(params.load(), "calibrate")
     repin.main()
     assert Path("params.yaml").read_text() == right
+
+
+@pytest.mark.usefixtures("project")
+def test_platform_moves_and_limits_stay() -> None:
+    right = Path("params.yaml").read_text()
+    for old, new in (
+        ("platform: linux-x86_64", "platform: linux-riscv64"),
+        ("tensorrt-rtx: 1.7.1.116", "tensorrt-rtx: 1.6.0.1"),
+        ("driver_min: 580.65.06", "driver_min: 590.44.01"),
+        ("onnx_opset: 25", "onnx_opset: 24"),
+        ('cuda_runtime: "13.4"', 'cuda_runtime: "12.9"'),
+    ):
+        assert old in Path("params.yaml").read_text()
+        Path("params.yaml").write_text(Path("params.yaml").read_text().replace(old, new))
+    repin.main()
+    found = YAML(typ="safe").load(Path("params.yaml"))["toolchain"]
+    assert found["platform"] == machine.platform_name()
+    assert found["tensorrt_rtx"] == {
+        "packages": TOOLCHAIN["tensorrt_rtx"]["packages"],
+        "onnx_opset": 24,
+        "cuda_runtime": None,
+        "driver_min": "590.44.01",
+    }
+    assert found["tensorrt"]["cuda_runtime"] == "12.9"
+    assert len(Path("params.yaml").read_text().splitlines()) == len(right.splitlines())
 
 
 @pytest.mark.usefixtures("project")

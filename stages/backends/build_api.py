@@ -22,12 +22,15 @@ class Order:
         profiles: for each optimization profile, by input name,
             {"min": [...], "opt": [...], "max": [...]}.
         builder: `engines.<e>.builder`, the keys that this backend has.
+        timing_cache: absolute path of the timing cache to write or to read, as
+            `builder["timing_cache"]` says; None for neither.
     """
 
     graph: Path
     precision: str
     profiles: list[Mapping[str, Mapping[str, list[int]]]]
     builder: Mapping[str, Any]
+    timing_cache: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,7 @@ class Engine:
         profiles: as ordered.
         layers: number of layers of the parsed network.
         command: the equivalent command line, for people who know it.
+        timing_cache: what became of the timing cache (`timing.facts`); None without one.
     """
 
     plan: bytes | memoryview
@@ -48,6 +52,7 @@ class Engine:
     profiles: list[Mapping[str, Mapping[str, list[int]]]]
     layers: int
     command: str
+    timing_cache: dict[str, Any] | None = None
 
 
 class BuildBackend(Protocol):

@@ -16,10 +16,6 @@ import sys
 import threading
 from typing import Any
 
-# Two steps: what is imported lands below the first address, and what the build allocates below the
-# second, however much the imports took. Far below anything that the kernel itself places.
-_LIBRARIES_BELOW = 0x2000_0000_0000
-_MEMORY_BELOW = 0x1000_0000_0000
 _STACK_BYTES = 64 << 20
 _PR_SET_PDEATHSIG = 1
 
@@ -31,38 +27,31 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a library prints is a message, not a plan
     order: dict[str, Any] = json.load(sys.stdin)
     sys.path[:0] = order["path"]
-    from stages.backends import address_space
-
-    kept = address_space.make_room()
-    arranged = order["arrange"] and _arrange(_LIBRARIES_BELOW)
-    for library in order["libraries"]:
-        ctypes.CDLL(library)
+    _check(order["preloaded"])
     from stages.backends.build_api import Order
     from stages.lib import plugins
 
     backend = plugins.load("stages.backends", f"{order['backend']}.build")
     wanted = Order(**order["order"])
-    arranged = arranged and _arrange(_MEMORY_BELOW)
-    # A thread of its own has a malloc arena without a history.
+    # A thread of its own has a heap without a history.
     threading.stack_size(_STACK_BYTES)
-    thread = threading.Thread(target=_build, args=(backend, wanted, plan, arranged))
+    thread = threading.Thread(target=_build, args=(backend, wanted, plan))
     thread.start()
     thread.join()
-    del kept
 
 
-def _arrange(floor: int) -> bool:
-    from stages.backends import address_space
+def _check(preloaded: list[str]) -> None:
+    """The loader only warns when it cannot preload a library, and the bytes would be others."""
+    with open("/proc/self/maps", encoding="utf8") as stream:  # noqa: PTH123 (slow to import)
+        maps = stream.read()
+    if missing := [name for name in preloaded if name not in maps]:
+        msg = f"{missing[0]} was not loaded into the building process"
+        mend = "`python -m pip install --force-reinstall tbb`, in the version of params.yaml"
+        _tell({"error": "PinError", "what": msg, "mend": mend})
+        raise SystemExit(1)
 
-    try:
-        address_space.reserve_above(floor)
-    except OSError as error:  # an engine all the same, but its bytes follow the machine
-        _tell({"log": f"[warning] the address space cannot be arranged (ulimit -v?): {error}"})
-        return False
-    return True
 
-
-def _build(backend: Any, order: Any, plan: int, arranged: bool) -> None:
+def _build(backend: Any, order: Any, plan: int) -> None:
     from stages.lib import errors
 
     try:
@@ -78,11 +67,10 @@ def _build(backend: Any, order: Any, plan: int, arranged: bool) -> None:
     except OSError as error:
         _tell({"errno": error.errno})
         return
-    face = {
-        key: getattr(engine, key) for key in ("inputs", "outputs", "profiles", "layers", "command")
-    }
+    keys = ("inputs", "outputs", "profiles", "layers", "command", "timing_cache")
+    face = {key: getattr(engine, key) for key in keys}
     code = [m.__file__ for name, m in sys.modules.items() if name.startswith("stages.")]
-    _tell({"engine": face, "arranged": arranged, "code": [file for file in code if file]})
+    _tell({"engine": face, "code": [file for file in code if file]})
 
 
 def _tell(value: dict[str, Any]) -> None:

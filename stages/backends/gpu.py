@@ -4,13 +4,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from stages.backends.builder import make_logger
-from stages.lib import errors
+from stages.lib import errors, machine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,82 +25,25 @@ HOW = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Gpu:
-    """The GPU that CUDA uses first.
-
-    Attributes:
-        name: as NVIDIA names it.
-        compute_capability: such as "8.9".
-        driver: version of the driver.
-        memory_mib: device memory, MiB.
-    """
-
-    name: str
-    compute_capability: str
-    driver: str
-    memory_mib: int
-
-
-def device_info() -> Gpu:
-    """The GPU that CUDA uses first.
+def device_info() -> machine.Gpu:
+    """The GPU that CUDA uses first, to run a plan on.
 
     Raises:
         NoDeviceError: there is no driver, or no GPU that CUDA can use.
         PinError: nvidia-ml-py is not installed.
     """
-    address = _pci_address()
     try:
-        import pynvml  # needed on machines with a GPU alone
-    except ImportError:
-        msg = "nvidia-ml-py, which names the GPU and its driver, is not installed"
-        raise errors.PinError(msg, mend="`python -m pip install nvidia-ml-py`") from None
-    try:
-        pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByPciBusId(address)
-        capability = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-        return Gpu(
-            name=str(pynvml.nvmlDeviceGetName(handle)),
-            compute_capability=".".join(str(part) for part in capability),
-            driver=str(pynvml.nvmlSystemGetDriverVersion()),
-            memory_mib=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total) >> 20,
+        return machine.gpu()
+    except errors.NoDeviceError as error:
+        msg = (
+            f"not run: {error}.\n\nPlans are built on any machine, but only an NVIDIA GPU runs"
+            " them. What was not run is neither passed nor failed, and nothing was written."
         )
-    except pynvml.NVMLError as error:
-        _no_device(f"CUDA sees a GPU at {address.decode()}, but the driver's NVML says: {error}")
+        mend = "run the same command on a machine with an NVIDIA GPU, its driver and this plan"
+        raise errors.NoDeviceError(msg, mend=mend) from None
 
 
-def _pci_address() -> bytes:
-    """PCI bus id of CUDA's device 0; NVML counts otherwise, and ignores CUDA_VISIBLE_DEVICES."""
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError as error:
-        _no_device(f"there is no NVIDIA driver: libcuda.so.1 does not load ({error})")
-    if status := cuda.cuInit(0):
-        name = ctypes.c_char_p()
-        cuda.cuGetErrorName(status, ctypes.byref(name))
-        _no_device(
-            f"the NVIDIA driver finds no GPU: cuInit answers {(name.value or b'?').decode()}"
-        )
-    count, device, address = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(32)
-    cuda.cuDeviceGetCount(ctypes.byref(count))
-    if not count.value:
-        _no_device("the NVIDIA driver is there, but shows no GPU (is CUDA_VISIBLE_DEVICES empty?)")
-    cuda.cuDeviceGet(ctypes.byref(device), 0)
-    cuda.cuDeviceGetPCIBusId(address, len(address), device)
-    return address.value
-
-
-def _no_device(found: str) -> NoReturn:
-    msg = (
-        f"not run: {found}.\n\nPlans are built on any machine, but only an NVIDIA GPU runs them."
-        " What was not run is neither passed nor failed, and nothing was written."
-    )
-    raise errors.NoDeviceError(
-        msg, mend="run the same command on a machine with an NVIDIA GPU, its driver and this plan"
-    )
-
-
-def engine(trt: Any, plan: Path, gpu: Gpu, *, host_code: bool) -> Any:
+def engine(trt: Any, plan: Path, gpu: machine.Gpu, *, host_code: bool) -> Any:
     """Deserialize a plan with the bindings `trt`.
 
     Args:

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds an engine in a child process whose surroundings are always the same.
 
-What an ordinary process takes along moves the bytes of a TensorRT-RTX plan: environment, hash
-seed, stack limit, path of the model, modules imported before. The child gets an empty environment,
-a fixed hash seed and stack limit, no site packages, the graph's folder as working directory, and
-arranges its address space before it loads the builder (`address_space.py`). A backend that builds
-on a GPU cannot promise bytes, so it keeps the environment and its address space.
+TensorRT-RTX numbers internal symbols, and orders some of its work, by the addresses of objects; so
+what moves an object in memory moves the bytes of the plan. The child therefore allocates through a
+pinned allocator (oneTBB's `tbbmalloc`, whose blocks do not depend on the C library), in a thread of
+its own that has no history; it is told a fixed number of processors; its environment holds nothing
+else, and its folder nothing but the graph. A backend that builds on a GPU cannot promise bytes: it
+gets none of this and keeps its environment, which tells it which GPU, and where CUDA lies.
 """
 
 from __future__ import annotations
@@ -15,28 +16,37 @@ import contextlib
 import dataclasses
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.backends import child
+from stages.backends import child, processors
 from stages.backends.build_api import Engine
-from stages.lib import errors
+from stages.lib import errors, files, pins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from stages.backends.build_api import Order
 
-# Those that build without CUDA, which reserves address space itself.
-_ARRANGED = frozenset({"tensorrt_rtx"})
-_STACK_LIMIT = 8 << 20
+REPRODUCIBLE = frozenset({"tensorrt_rtx"})
 
-# Without glibc's cache of each thread, memory that Python's start-up frees in the building thread
-# goes back to where it came from: else the builder's next small object lies at a random address.
-_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0", "PYTHONHASHSEED": "0"}
+_ALLOCATOR = ("libtbbmalloc_proxy.so.2", "libtbbmalloc.so.2")
+_PROCESSORS = "libprocessors.so"
+# What the builder is told of the machine; how long it takes does not depend on it.
+_COUNT = 4
+_PRELOADED = (_PROCESSORS, _ALLOCATOR[0])
+# The loader splits LD_PRELOAD at spaces, so the path is in the other one: the child's folder.
+_ENVIRONMENT = {"LD_LIBRARY_PATH": ".", "LD_PRELOAD": ":".join(_PRELOADED), "PYTHONHASHSEED": "0"}
+# For a second build that shall show a dependence on what the recipe leaves open.
+_OTHER_ENVIRONMENT = {
+    **_ENVIRONMENT,
+    "LC_ALL": "C.UTF-8",
+    "PADDING": "x" * 5000,
+    "PYTHONHASHSEED": "1",
+    "TZ": "Asia/Kathmandu",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,16 +55,21 @@ class Built:
 
     Attributes:
         engine: its `plan` is empty: it is in the file.
-        arranged: whether the address space was arranged, without which bytes follow the machine.
         code: files of ours that ran in the child.
     """
 
     engine: Engine
-    arranged: bool
     code: list[Path]
 
 
-def build(backend: str, order: Order, log: Callable[[str], None], plan: Path) -> Built:
+def build(
+    backend: str,
+    order: Order,
+    log: Callable[[str], None],
+    plan: Path,
+    *,
+    otherwise: bool = False,
+) -> Built:
     """Build by `stages/backends/<backend>/build.py` in a child.
 
     Args:
@@ -62,67 +77,75 @@ def build(backend: str, order: Order, log: Callable[[str], None], plan: Path) ->
         order: what to build.
         log: takes each message of the builder, one line each.
         plan: file to write the plan to; half-written, or empty, if this raises.
+        otherwise: for a proof: with other surroundings, on one core.
 
     Raises:
         PinError, GraphError, UnsupportedError, BuildError: as the backend does; BuildError too if
             the child ends without an answer.
         OSError: the plan cannot be written.
     """
-    with plan.open("wb") as stream:
+    with files.scratch() as folder, plan.open("wb") as stream:
+        reproducible = backend in REPRODUCIBLE
+        if reproducible:
+            _furnish(folder, order.graph.parent)
         process = subprocess.Popen(
             [sys.executable, "-P", "-s", "-S", "-B", "-X", "utf8", child.__file__],
-            cwd=order.graph.parent,
-            # A builder that uses a GPU is told which one, and where CUDA lies, by the environment.
-            env=_ENVIRONMENT if backend in _ARRANGED else None,
+            cwd=folder if reproducible else order.graph.parent,
+            env=(_OTHER_ENVIRONMENT if otherwise else _ENVIRONMENT) if reproducible else None,
             stdin=subprocess.PIPE,
             stdout=stream,
             stderr=subprocess.PIPE,
-            preexec_fn=_limit_stack,  # noqa: PLW1509 (no other thread holds a lock)
+            preexec_fn=_keep_one_core if otherwise else None,  # noqa: PLW1509 (takes no lock)
             text=True,
         )
-    if process.stdin is None or process.stderr is None:
-        raise AssertionError
-    with contextlib.suppress(BrokenPipeError), process.stdin as order_book:
-        json.dump(_message(backend, order), order_book)
-    last: dict[str, Any] = {}
-    with process.stderr as messages:
-        for line in messages:
-            last = _heard(line, log)
-    status = process.wait()
-    if "engine" not in last or status:
-        raise _failure(last, status)
+        last = _talk(process, _message(backend, order), log)
+    if "engine" not in last or process.returncode:
+        raise _failure(last, process.returncode)
     root = Path.cwd()
     code = [Path(file) for file in last["code"] if Path(file).is_relative_to(root)]
     return Built(
         engine=Engine(plan=b"", **last["engine"]),
-        arranged=last["arranged"],
         code=[file.relative_to(root) for file in code],
     )
 
 
+def _talk(
+    process: subprocess.Popen[str], message: dict[str, Any], log: Callable[[str], None]
+) -> dict[str, Any]:
+    """Give the child its order; return its answer."""
+    if process.stdin is None or process.stderr is None:
+        raise AssertionError
+    with contextlib.suppress(BrokenPipeError), process.stdin as order_book:
+        json.dump(message, order_book)
+    last: dict[str, Any] = {}
+    with process.stderr as messages:
+        for line in messages:
+            last = _heard(line, log)
+    process.wait()
+    return last
+
+
 def _message(backend: str, order: Order) -> dict[str, Any]:
-    arrange = backend in _ARRANGED
     fields = {field.name: getattr(order, field.name) for field in dataclasses.fields(order)}
     return {
-        "arrange": arrange,
+        "preloaded": _PRELOADED if backend in REPRODUCIBLE else [],
         "backend": backend,
-        "libraries": _libraries(backend) if arrange else [],
         "order": {**fields, "graph": order.graph.name},
         "path": [str(Path.cwd()), *(entry for entry in sys.path if "site-packages" in entry)],
     }
 
 
-def _limit_stack() -> None:
-    """Without a limit the kernel lays out the address space the other way round."""
-    _, hard = resource.getrlimit(resource.RLIMIT_STACK)
-    limit = _STACK_LIMIT if hard == resource.RLIM_INFINITY else min(hard, _STACK_LIMIT)
-    resource.setrlimit(resource.RLIMIT_STACK, (limit, hard))
+def _furnish(folder: Path, graph: Path) -> None:
+    """Fill the child's folder: the graph's files, which may be large, and what is preloaded."""
+    for file in graph.iterdir():
+        (folder / file.name).symlink_to(file.resolve())
+    for name in _ALLOCATOR:
+        (folder / name).symlink_to(pins.file("tbb", name))
+    (folder / _PROCESSORS).write_bytes(processors.library(_COUNT))
 
 
-def _libraries(backend: str) -> list[str]:
-    """The backend's own shared libraries, to be loaded first of all."""
-    folders = [Path(entry) / f"{backend}_libs" for entry in sys.path]
-    return [str(file) for folder in folders for file in sorted(folder.glob("*.so*"), reverse=True)]
+def _keep_one_core() -> None:
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 def _heard(line: str, log: Callable[[str], None]) -> dict[str, Any]:

@@ -10,20 +10,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stages.lib import errors, layout
+from stages.lib import errors, layout, plan_header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+FILE = "manifest.json"
 SCHEMA_VERSION = 1
 PLAN_FILE = "1/model.plan"
 
-MODEL_STAGES = ("export", "sanitize", "observe", "calibrate")
-ENGINE_STAGES = ("precision", "build", "validate", "gate")
 
 # Builder settings that decide where the plan may run; each backend has its own.
 _COMPAT = ("hardware_compatibility", "refit", "strip_plan", "version_compatible")
+
+_MAY_BE_NOTHING = ("rewrites", "timing_cache", "metric")
 
 _MAKE_AGAIN = "`dvc repro --force {stage}@{name}` makes it again, then `dvc repro` what follows"
 
@@ -86,14 +87,12 @@ def make(
         ArtifactError: facts lack something that a manifest needs.
     """
     face = facts["build"]["details"]
-    measured = {entry["name"]: entry["value"] for entry in report["measurements"]}
-    header = measured["plan-header"]
+    header = next(e["value"] for e in report["measurements"] if e["name"] == "plan-header")
     builder = facts["build"]["params"].get(f"engines.{engine}.builder", {})
     return {
         "schema_version": SCHEMA_VERSION,
         "engine": engine,
         "model": model,
-        "precision": report["precision"],
         "backend": face["backend"],
         "plan": {
             "file": PLAN_FILE,
@@ -103,13 +102,13 @@ def make(
         },
         "compat": {
             "compute_capabilities": builder.get("compute_capabilities", []),
-            "runtime": _packages(facts["build"]["versions"]),
+            "runtime": dict([plan_header.library(facts["build"]["versions"], face["backend"])]),
             "settings": {key: builder[key] for key in _COMPAT if key in builder},
         },
         "inputs": face["inputs"],
         "outputs": face["outputs"],
         "profiles": face["profiles"],
-        "build": {"command": face["command"], "layers": face["layers"]},
+        "build": {key: face[key] for key in ("command", "layers", "reproducible")},
         "toolchain": {
             **{stage: told["versions"] for stage, told in facts.items()},
             "package": dict(versions),
@@ -117,6 +116,17 @@ def make(
         "params": {key: value for told in facts.values() for key, value in told["params"].items()},
         "digests": _digests(engine, model, facts),
         "code": {**{stage: told["code"] for stage, told in facts.items()}, "package": dict(code)},
+        **judged(report, verdict),
+        "device": "not run",
+        "files": {path: dict(entry) for path, entry in files.items()},
+    }
+
+
+def judged(report: Document, verdict: Document) -> Document:
+    """What a manifest takes from report and verdict: `precision`, `metrics` and `verdict`."""
+    measured = {entry["name"]: entry["value"] for entry in report["measurements"]}
+    return {
+        "precision": report["precision"],
         "metrics": {
             "task_metric": measured["task-metric"],
             "numerics": measured["numerics"],
@@ -127,17 +137,11 @@ def make(
             "rules": {rule["name"]: rule["state"] for rule in verdict["rules"]},
             "not_run": verdict["not_run"],
         },
-        "device": "not run",
-        "files": {path: dict(entry) for path, entry in files.items()},
     }
 
 
-def _packages(versions: Mapping[str, str]) -> dict[str, str]:
-    return {package: version for package, version in versions.items() if package != "python"}
-
-
 def _digests(engine: str, model: str, facts: Mapping[str, Document]) -> Document:
-    """Digests by what they are of; only the user's own rewrites and metric may be nothing."""
+    """Digests by what they are of."""
     caches = layout.cache(model, "none").parent
     sources: dict[str, tuple[str, str, Path]] = {
         "source": ("export", "inputs", layout.model_source(model)),
@@ -149,14 +153,15 @@ def _digests(engine: str, model: str, facts: Mapping[str, Document]) -> Document
         "observations": ("observe", "outputs", layout.observations(model)),
         "calibration_cache": ("precision", "inputs", caches),
         "typed_graph": ("precision", "outputs", layout.typed(engine)),
+        "timing_cache": ("build", "inputs", layout.timing(model)),
         "validation_samples": ("validate", "inputs", layout.samples(model, "validation")),
         "metric": ("validate", "inputs", layout.metric(model)),
     }
     found = {}
     for title, (stage, kind, path) in sources.items():
         found[title] = _below(path, facts[stage][kind])
-        if not found[title] and title not in ("rewrites", "metric"):
-            name = model if stage in MODEL_STAGES else engine
+        if not found[title] and title not in _MAY_BE_NOTHING:
+            name = model if stage in layout.MODEL_STAGES else engine
             msg = f"the facts of `{stage} {name}` name nothing at {path}"
             raise _error(msg, stage, name)
     return found

@@ -2,12 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Range methods: a histogram of |x| in, the largest magnitude to represent out.
 
-All are symmetric and per tensor. They read histograms alone, never the data. (The method `minmax`
-needs no function: its range is the largest |x| seen.)
+All are symmetric and per tensor. They read histograms alone, never the data.
+
+Sums of floats differ in their last bits between processor families, and what is measured on one
+shall give the same range on the other: every range is the edge or the centre of a bin, never a
+value as it was measured.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -22,18 +26,37 @@ _FEWEST_BINS = 128
 _SAME = 1e-9
 
 
+def minmax(maximum: float, bins: int) -> float:
+    """Largest |x| seen, rounded up to the centre of a bin of its own octave [2^k, 2^(k+1)).
+
+    Nothing that was seen is cut, and the range is less than 2 / bins of itself wider. Centres, not
+    edges: an activation that saturates does so at a round number (1, 6), give or take a last bit,
+    and round numbers are edges. Those just below and at a power of two get the same range.
+
+    Args:
+        maximum: above 0.
+        bins: of the histogram, a power of two.
+    """
+    mantissa, exponent = math.frexp(maximum)
+    steps = math.ceil(mantissa * bins - 0.5) + 0.5
+    if steps > bins:  # the first centre of the next octave, whose bins are twice as wide
+        steps = bins + 1.0
+    return math.ldexp(steps / bins, exponent)
+
+
 def percentile(counts: np.ndarray[Any, Any], width: float, maximum: float, percent: float) -> float:
     """Upper edge of the first bin at which `percent` of all values are in range.
 
     Args:
         counts: int64 [bins].
         width: width of a bin.
-        maximum: largest |x| seen; the range never exceeds it.
+        maximum: largest |x| seen; where that bin holds it, the range is that of `minmax`.
         percent: above 50, at most 100.
     """
     total = int(counts.sum())
     reached = np.cumsum(counts) >= percent / 100.0 * total
-    return min((int(np.argmax(reached)) + 1) * width, maximum)
+    edge = (int(np.argmax(reached)) + 1) * width
+    return edge if edge < maximum else minmax(maximum, len(counts))
 
 
 def entropy(counts: np.ndarray[Any, Any], width: float) -> float:

@@ -16,6 +16,8 @@ Arrays, T tensors sorted by name:
 
 from __future__ import annotations
 
+import io
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stages.calibration.histogram import Histogram
+
+# The first that the format can express.
+_NO_TIME = (1980, 1, 1, 0, 0, 0)
 
 Arrays = dict[str, "np.ndarray[Any, Any]"]
 
@@ -66,11 +71,15 @@ def pack(
 def write(path: Path, arrays: Arrays) -> None:
     """Write the file; equal arrays give equal bytes everywhere.
 
-    numpy fixes the times of the members. They are stored as they are: what deflate makes of them
-    depends on the zlib that Python was built with.
+    Members are stored as they are: what deflate makes of them depends on the zlib that Python was
+    built with. `numpy.savez` would reserve room for large sizes, which CPython fills in otherwise
+    since 3.11.4; a member whose size is known beforehand has none.
     """
-    with files.writing(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays)
+    with files.writing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _NO_TIME), member.getvalue())
 
 
 def read(path: Path) -> Arrays:

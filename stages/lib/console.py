@@ -89,13 +89,16 @@ def _parent(process: int) -> int:
 def run(stage: str, main: Callable[..., None], *names: str) -> None:
     """Run `main` with the command line's words, one for each of `names`, and exit.
 
+    A name in brackets is optional.
+
     `--debug`, or ENGINERY_DEBUG=1 in the environment, shows tracebacks.
     """
     _die_with_dvc()
     words = [word for word in sys.argv[1:] if word != "--debug"]
     debug = len(words) < len(sys.argv) - 1 or os.environ.get("ENGINERY_DEBUG") == "1"
-    if len(words) != len(names):
-        usage = " ".join(f"<{name}>" for name in names)
+    required = sum(not name.startswith("[") for name in names)
+    if not required <= len(words) <= len(names):
+        usage = " ".join(name if name.startswith("[") else f"<{name}>" for name in names)
         sys.stderr.write(f"usage: python -m stages.{stage} {usage} [--debug]\n")
         raise SystemExit(64)
     code = guarded(" ".join([stage, *words]), lambda: main(*words), debug=debug)

@@ -93,7 +93,7 @@ def write(
         "outputs": _digests(outputs),
         "code": code(code_elsewhere),
         "params": dict(params),
-        "versions": {**versions, "python": pins.python_minor()},
+        "versions": {**versions, **pins.of_the_machine()},
         "details": dict(details),
     }
     files.write_json(layout.facts(stage, name), document)

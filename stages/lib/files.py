@@ -20,7 +20,7 @@ from stages.lib import errors
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
@@ -181,15 +181,26 @@ def need(path: Path) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file, read in chunks."""
-    digest = hashlib.sha256()
+    """Hex SHA-256 of a file of any size."""
+    return hashes(path, "sha256")[0]
+
+
+def hashes(path: Path, *names: str) -> tuple[str, ...]:
+    """Hex digests of a file by the algorithms of these names, in one read and little memory.
+
+    Raises:
+        ArtifactError: the file is not there.
+    """
+    made = [hashlib.new(name, usedforsecurity=False) for name in names]
+    buffer = memoryview(bytearray(_CHUNK))
     try:
-        with path.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
+        with path.open("rb", buffering=0) as stream:
+            while count := stream.readinto(buffer):
+                for one in made:
+                    one.update(buffer[:count])
     except FileNotFoundError:
         raise missing(path) from None
-    return digest.hexdigest()
+    return tuple(one.hexdigest() for one in made)
 
 
 def _files(folder: Path) -> list[Path]:

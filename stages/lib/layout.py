@@ -10,11 +10,15 @@ from __future__ import annotations
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
+LOCK = Path("dvc.lock")
 PARAMS_SCHEMA = Path("schemas/params.schema.json")
 ARTIFACTS = Path("artifacts")
 PARAMS_OK = ARTIFACTS / "params.ok"
 LOGS = Path(".logs")
 
+# Stages that leave facts, in the order in which they run.
+MODEL_STAGES = ("export", "sanitize", "observe", "calibrate")
+ENGINE_STAGES = ("precision", "build", "validate", "gate")
 SPLITS = ("probe", "calibration", "validation")
 GRAPH_FILE = "model.onnx"
 GRAPH_DATA = "model.onnx.data"
@@ -38,6 +42,11 @@ def rewrites(model: str) -> Path:
 def metric(model: str) -> Path:
     """Folder of the user's own task metric; there, though often empty."""
     return Path("models") / model / "metric"
+
+
+def timing(model: str) -> Path:
+    """Folder of the tactics recorded for its engines, `<engine>.cache`; there, often empty."""
+    return Path("models") / model / "timing"
 
 
 def exported(model: str) -> Path:
@@ -118,6 +127,11 @@ def schema(kind: str) -> Path:
 def device_evidence(engine: str) -> Path:
     """Evidence written by the command `device`; never an output of a stage."""
     return Path("evidence") / f"{engine}.device.json"
+
+
+def recording(engine: str) -> Path:
+    """Untracked: tactics recorded by the last `build` that was told to; the user commits them."""
+    return LOGS / f"{engine}.timing.cache"
 
 
 def log(stage: str, name: str) -> Path:

@@ -41,6 +41,10 @@ class Params:
             value, done = value[part], f"{done}.{part}".removeprefix(".")
         return copy.deepcopy(value)
 
+    def values(self) -> dict[str, Any]:
+        """All of it; a copy."""
+        return copy.deepcopy(self._marked.data)
+
     def where(self, *path: str | int) -> str:
         """`params.yaml:<line>:<column>` of a value."""
         line, column = self._marked.where(path)

@@ -6,12 +6,17 @@ from __future__ import annotations
 
 import platform
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.lib import errors
+from stages.lib import errors, machine, mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+# On the Python Package Index these are stubs.
+_FROM_NVIDIA = frozenset({"tensorrt", "tensorrt-cu12", "tensorrt-cu13"})
+_NVIDIA = "--extra-index-url https://pypi.nvidia.com "
 
 
 def installed(package: str) -> str | None:
@@ -20,6 +25,26 @@ def installed(package: str) -> str | None:
         return metadata.version(package).partition("+")[0]
     except metadata.PackageNotFoundError:
         return None
+
+
+def file(package: str, name: str) -> Path:
+    """Path of a file that a distribution installed, by its name.
+
+    Raises:
+        PinError: the distribution is not installed, or has no such file.
+    """
+    try:
+        found = [entry for entry in metadata.files(package) or () if entry.name == name]
+        return Path(str(found[0].locate())).resolve(strict=True)
+    except (metadata.PackageNotFoundError, IndexError, OSError):
+        msg = f"{name}, a file of the package {package}, is not installed"
+        mend = f"`python -m pip install --force-reinstall {package}==<the pin in params.yaml>`"
+        raise errors.PinError(msg, mend=mend) from None
+
+
+def of_the_machine() -> dict[str, str]:
+    """What is pinned besides packages: the platform, and the minor version of Python."""
+    return {"platform": machine.platform_name(), "python": python_minor()}
 
 
 def python_minor() -> str:
@@ -59,18 +84,34 @@ def _table(rows: list[tuple[str, str, str]]) -> str:
 
 
 def _mend(rows: list[tuple[str, str, str]]) -> str:
-    packages = " ".join(f"{name}=={pin}" for name, _, pin in rows if name != "python")
-    steps = []
-    if packages:
-        steps.append(f"`python -m pip install {packages}`")
+    packages = {name: pin for name, _, pin in rows if name != "python"}
+    steps = [install(packages)] if packages else []
     if rows[0][0] == "python":
-        steps.append(
-            f"run with Python {rows[0][2]} (`make clean-venv && make PYTHON=python{rows[0][2]}`)"
-        )
+        steps.append(other_python(rows[0][2]))
     return " and ".join(steps) + ", or `make pins` to move the pins to what is installed"
 
 
+def install(packages: Mapping[str, str]) -> str:
+    """The command that installs versions by package."""
+    index = _NVIDIA if _FROM_NVIDIA & set(packages) else ""
+    wanted = " ".join(f"{name}=={version}" for name, version in packages.items())
+    return f"`python -m pip install {index}{wanted}`"
+
+
+def other_python(minor: str) -> str:
+    """How to change to another Python."""
+    return f"run with Python {minor} (`make clean-venv && make PYTHON=python{minor}`)"
+
+
 def toolchain(params: Any, *names: str) -> dict[str, str]:
-    """Check the pins of `toolchain.<name>` for each name; return the versions found equal."""
+    """Check the platform, Python and the packages of `toolchain.<name>` for each name.
+
+    Returns:
+        The versions by package, sorted.
+
+    Raises:
+        PinError: something differs.
+    """
+    mismatch.demand(mismatch.platform(machine.platform_name(), params.param("toolchain.platform")))
     groups = [params.param(f"toolchain.{name}") for name in names]
     return check(params.param("toolchain.python"), *groups)

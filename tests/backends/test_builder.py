@@ -302,6 +302,7 @@ TENSORRT = {
     "strip_plan": False,
     "refit": False,
     "max_aux_streams": None,
+    "timing_cache": "none",
 }
 
 
@@ -332,11 +333,22 @@ def test_tensorrt_sets_what_it_shares_with_its_sibling(
             {"hardware_compatibility": "same_compute_capability"},
             "--hardwareCompatibilityLevel=sameComputeCapability",
         ),
+        ({"timing_cache": "record"}, "--timingCacheFile=a.cache --noCompilationCache"),
+        (
+            {"timing_cache": "replay"},
+            "--timingCacheFile=a.cache --noCompilationCache --errorOnTimingCacheMiss",
+        ),
     ],
 )
 def test_flags_of_trtexec(tensorrt: Any, setting: dict[str, Any], flag: str) -> None:
-    order = Order(graph=Path("g"), precision="tf32", profiles=[], builder={**TENSORRT, **setting})
-    assert tensorrt._flags(order) == [flag]
+    order = Order(
+        graph=Path("g"),
+        precision="tf32",
+        profiles=[],
+        builder={**TENSORRT, **setting},
+        timing_cache="/some/where/a.cache",
+    )
+    assert tensorrt._flags(order) == flag.split()
 
 
 def test_tensorrt_10_must_be_told_to_type_strongly(

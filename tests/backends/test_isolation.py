@@ -16,9 +16,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from stages.backends import child, isolation
+from stages.backends import child, isolation, plans, reproducibility
 from stages.backends.build_api import Order
-from stages.lib import errors
+from stages.lib import errors, pins
 
 ROOT = Path(__file__).parent.parent.parent
 BUILDER = {"workspace_mib": 256, "optimization_level": 3, "compute_capabilities": ["sm86"]}
@@ -51,7 +51,6 @@ def test_it_writes_the_plan_and_tells_the_rest(tmp_path: Path) -> None:
     log: list[str] = []
     built = isolation.build("tensorrt_rtx", order(tmp_path), log.append, tmp_path / "plan")
     assert (tmp_path / "plan").read_bytes()[:4] == b"vtrt"
-    assert built.arranged
     assert built.engine.inputs == [{"name": "x", "dtype": "float32", "shape": [1, 4]}]
     assert "[info] Opset version:    20" in log
     ran = {path.as_posix() for path in built.code}
@@ -82,27 +81,61 @@ def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
     assert caught.value.errno == errno.ENOSPC
 
 
-def test_without_address_space_it_builds_and_says_so(tmp_path: Path) -> None:
+def test_a_limit_of_the_address_space_moves_no_byte(tmp_path: Path) -> None:
     code = """
         import sys
         from pathlib import Path
         from stages.backends import child, isolation
         from stages.backends.build_api import Order
         shapes = {bound: [1, 4] for bound in ("min", "opt", "max")}
-        builder = {"workspace_mib": 256, "optimization_level": 3, "compute_capabilities": []}
+        builder = {"workspace_mib": 256, "optimization_level": 3, "compute_capabilities": ["sm86"]}
         order = Order(
             graph=Path(sys.argv[1]), precision="fp32", profiles=[{"x": shapes}], builder=builder
         )
-        log = []
-        built = isolation.build("tensorrt_rtx", order, log.append, Path(sys.argv[2]))
-        print(built.arranged, [line for line in log if "arranged" in line])
+        isolation.build("tensorrt_rtx", order, print, Path(sys.argv[2]))
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), order(tmp_path).graph, tmp_path / "plan"],
-        capture_output=True,
+    wanted = order(tmp_path)
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), wanted.graph, tmp_path / "limited"],
         check=True,
-        text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30)),
     )
-    assert done.stdout.startswith("False ['[warning] the address space cannot be arranged")
-    assert (tmp_path / "plan").read_bytes()[:4] == b"vtrt"
+    isolation.build("tensorrt_rtx", wanted, lambda _: None, tmp_path / "plan")
+    assert (tmp_path / "limited").read_bytes() == (tmp_path / "plan").read_bytes()
+
+
+def test_without_its_allocator_it_builds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The loader itself would go on with a warning.
+    monkeypatch.setattr(pins, "file", lambda _, name: tmp_path / "nowhere" / name)
+    with pytest.raises(errors.PinError, match="was not loaded") as caught:
+        isolation.build("tensorrt_rtx", order(tmp_path), lambda _: None, tmp_path / "plan")
+    assert "pip install --force-reinstall tbb" in caught.value.mend
+    assert not (tmp_path / "plan").read_bytes()
+
+
+def test_a_second_build_proves_the_first(tmp_path: Path) -> None:
+    log: list[str] = []
+    wanted, plan = order(tmp_path), tmp_path / "plan"
+    isolation.build("tensorrt_rtx", wanted, lambda _: None, plan)
+    assert reproducibility.prove("tensorrt_rtx", wanted, log.append, plan) == ("proven", None)
+    assert len([line for line in log if "Opset version" in line]) == 1
+
+
+def test_a_second_build_finds_what_differs(tmp_path: Path) -> None:
+    wanted, plan = order(tmp_path), tmp_path / "plan"
+    isolation.build("tensorrt_rtx", wanted, lambda _: None, plan)
+    data = bytearray(plan.read_bytes())
+    start, _ = plans.sections(bytes(data))["WGHT"]
+    data[start] ^= 1
+    plan.write_bytes(data)
+    said, found = reproducibility.prove("tensorrt_rtx", wanted, lambda _: None, plan)
+    assert said == "not reproducible"
+    assert found is not None
+    assert found["sections"] == {"WGHT": 1}
+
+
+def test_only_backends_that_promise_bytes_are_proven() -> None:
+    assert reproducibility.can_prove("tensorrt_rtx")
+    assert not reproducibility.can_prove("tensorrt")

@@ -41,6 +41,8 @@ OBJECTS = {
     "tensor": "ITensor",
     "error": "ParserError",
     "runtime": "Runtime",
+    "cache": "ITimingCache",
+    "entry": "TimingCacheValue",
 }
 
 
@@ -128,6 +130,7 @@ def holds(symbols: bytes, name: str) -> bool:
 def test_sources_use_what_the_collector_must_see() -> None:
     names = wanted()
     assert {"STRONGLY_TYPED", "set_memory_pool_limit", "deserialize_cuda_engine"} <= set(names)
+    assert {"ERROR_ON_TIMING_CACHE_MISS", "queryKeys", "update", "tacticHash"} <= set(names)
     assert {"AMPERE_PLUS", "node_operator", "SPARSE_WEIGHTS", "VERBOSE", "__version__"} <= set(
         names
     )
@@ -166,5 +169,5 @@ def test_a_flag_that_tensorrt_11_dropped_tells_the_wheels_apart(
 
 def test_the_newer_wheel_is_the_pin() -> None:
     document = marked.parse((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    pin = document.data["toolchain"]["tensorrt"]["tensorrt"]
+    pin = document.data["toolchain"]["tensorrt"]["packages"]["tensorrt"]
     assert f"tensorrt-cu13-bindings=={pin}" in requirements()

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from stages.bundle import manifest
-from stages.lib import errors, schema
+from stages.lib import errors, layout, schema
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 GOOD = SCHEMAS / "examples" / "good"
 ENGINE, MODEL = "digits-int8-b1", "digits"
-NAMES = dict.fromkeys(manifest.MODEL_STAGES, MODEL) | dict.fromkeys(manifest.ENGINE_STAGES, ENGINE)
+NAMES = dict.fromkeys(layout.MODEL_STAGES, MODEL) | dict.fromkeys(layout.ENGINE_STAGES, ENGINE)
 
 
 def example(name: str) -> Any:
@@ -68,10 +68,10 @@ def test_settings_that_decide_where_a_plan_runs_are_told(facts: dict[str, Any]) 
     assert make(facts)["compat"]["settings"] == settings
 
 
-def test_only_own_rewrites_and_metric_may_be_missing(facts: dict[str, Any]) -> None:
+def test_only_what_the_user_may_leave_out_may_be_missing(facts: dict[str, Any]) -> None:
     made = make(facts)
     empty = [title for title, digests in made["digests"].items() if not digests]
-    assert empty == ["rewrites", "metric"]
+    assert empty == ["rewrites", "timing_cache", "metric"]
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,18 @@ def test_facts_that_name_no_source_are_refused(
     facts[stage][kind] = kept
     with pytest.raises(errors.ArtifactError, match=f"`{stage} .*` name nothing at {word}"):
         make(facts)
+
+
+def test_recorded_tactics_are_accounted_for(facts: dict[str, Any]) -> None:
+    path = f"models/{MODEL}/timing/{ENGINE}.cache"
+    facts["build"]["inputs"][path] = "0" * 64
+    assert make(facts)["digests"]["timing_cache"] == {path: "0" * 64}
+
+
+@pytest.mark.parametrize("state", ["proven", "not reproducible", "not tried"])
+def test_proof_of_the_build_is_passed_on(facts: dict[str, Any], state: str) -> None:
+    facts["build"]["details"]["reproducible"] = state
+    assert make(facts)["build"]["reproducible"] == state
 
 
 def test_neighbour_with_the_same_beginning_is_not_counted(facts: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from jsonschema import Draft202012Validator
 from onnx import helper, numpy_helper
 
 from stages.backends import gpu
-from stages.lib import errors, files, layout
+from stages.lib import errors, files, layout, machine
 
 ROOT = Path(__file__).parents[2]
 ENGINE = "digits-fp32-b64"
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture(scope="module")
-def here() -> gpu.Gpu:
+def here() -> machine.Gpu:
     try:
         return gpu.device_info()
     except errors.NoDeviceError as error:
@@ -68,14 +68,14 @@ def run(project: Path, stage: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
 
 
-def test_errors_and_latency_of_a_plan(here: gpu.Gpu, project: Path) -> None:
+def test_errors_and_latency_of_a_plan(here: machine.Gpu, project: Path) -> None:
     done = run(project, "device")
     if here.compute_capability not in TARGETS:
         # No published matrix has it: it may load or not, but never without a word.
         print(done.stdout, done.stderr)  # noqa: T201
         assert done.returncode in (0, errors.DeviceError.exit_code)
         if done.returncode:
-            assert "The plan was built for: sm86, sm89, sm120." in done.stderr
+            assert "model.plan is built for sm86, sm89, sm120; the GPU here is" in done.stderr
             assert f"compute capability {here.compute_capability}" in done.stderr
             assert not (project / "evidence").exists()
             return
@@ -93,7 +93,7 @@ def test_errors_and_latency_of_a_plan(here: gpu.Gpu, project: Path) -> None:
     assert 0 < entry["min_ms"] <= entry["median_ms"] <= entry["p90_ms"] <= entry["p99_ms"]
 
 
-def test_an_altered_plan_is_not_run(here: gpu.Gpu, project: Path) -> None:
+def test_an_altered_plan_is_not_run(here: machine.Gpu, project: Path) -> None:
     assert here.name
     plan = project / layout.plan(ENGINE)
     plan.write_bytes(plan.read_bytes() + b"\0")

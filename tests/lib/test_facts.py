@@ -46,7 +46,11 @@ def test_these_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "outputs": {"out": hashlib.sha256(b"out").hexdigest()},
             "code": {},  # the code of this test lies elsewhere
             "params": {"models.tiny.threads": 1},
-            "versions": {"numpy": "2", "python": ".".join(map(str, sys.version_info[:2]))},
+            "versions": {
+                "numpy": "2",
+                "platform": "linux-x86_64",
+                "python": ".".join(map(str, sys.version_info[:2])),
+            },
             "details": {"samples": 3},
         }
     )

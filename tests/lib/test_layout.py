@@ -8,8 +8,17 @@ import pytest
 
 from stages.lib import layout
 
-OF_A_MODEL = ("model_source", "rewrites", "metric", "exported", "clean", "observations")
-OF_AN_ENGINE = ("typed", "plan", "report", "metrics", "verdict", "package", "device_evidence")
+OF_A_MODEL = ("model_source", "rewrites", "metric", "timing", "exported", "clean", "observations")
+OF_AN_ENGINE = (
+    "typed",
+    "plan",
+    "report",
+    "metrics",
+    "verdict",
+    "package",
+    "device_evidence",
+    "recording",
+)
 STAGES = {
     "export": "onnx",
     "sanitize": "onnx",

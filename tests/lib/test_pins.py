@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stages.lib import errors, pins
+from stages.lib import errors, machine, pins
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +89,7 @@ def test_toolchain_checks_each_named_group_and_python() -> None:
     document = Document(
         {
             "toolchain.python": PYTHON,
+            "toolchain.platform": machine.platform_name(),
             "toolchain.export": {"plain": "1.0"},
             "toolchain.validate": {"torchlike": "2.12.0"},
         }
@@ -97,3 +98,18 @@ def test_toolchain_checks_each_named_group_and_python() -> None:
     assert pins.toolchain(document, "export") == {"plain": "1.0"}
     with pytest.raises(errors.PinError, match="torchlike"):
         pins.toolchain(document, "export", "validate")
+
+
+def test_toolchain_names_another_platform_before_any_package() -> None:
+    document = Document({"toolchain.python": "3.99", "toolchain.platform": "plan9-mips"})
+    with pytest.raises(
+        errors.PinError, match=r"^this machine is \S+; toolchain\.platform .* plan9"
+    ):
+        pins.toolchain(document)
+
+
+def test_tensorrt_comes_from_nvidias_own_index() -> None:
+    with pytest.raises(errors.PinError, match=r"tensorrt +not installed +11\.4\.0\.106") as caught:
+        pins.check(PYTHON, {"tensorrt": "11.4.0.106"})
+    command = "pip install --extra-index-url https://pypi.nvidia.com tensorrt==11.4.0.106`"
+    assert command in caught.value.mend
