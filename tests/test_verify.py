@@ -139,12 +139,12 @@ def test_a_lock_file_edited_by_hand_is_named(built: Clone) -> None:
 
 
 @pytest.mark.parametrize(
-    ("noise", "status", "verdict"), [(1e-9, 19, "equivalent"), (1e-3, 20, "different")]
+    ("noise", "status", "verdict"), [(1e-6, 19, "equivalent"), (1e-2, 20, "different")]
 )
-def test_a_source_that_changes_from_run_to_run(
+def test_a_source_that_depends_on_where_it_runs(
     built: Clone, noise: float, status: int, verdict: str
 ) -> None:
-    change = f"net.head.weight.data *= 1 + {noise} * sum(os.urandom(99))\n    {LAST}"
+    change = f"net.head.weight.data *= 1 + {noise} * os.getcwd().count('/')\n    {LAST}"
     built.edit("models/digits/source/model.py", LAST, f"import os\n    {change}")
     built.repro()
     done = verify(built, ENGINE)
