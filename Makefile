@@ -69,9 +69,10 @@ new: $(CHAIN)  ## add what lies in models/MODEL to params.yaml: make new MODEL=m
 pins: $(CHAIN)  ## move the pins in params.yaml to what is installed
 	@python -m stages.repin
 
-bench: $(DEV)  ## speed of the chain, as ratios, and of the check of a large package
+bench: $(DEV)  ## speed of the chain, as ratios, of the check of a large package, and of verify
 	python -m bench.chain
 	python -m bench.hashing
+	python -m bench.verifying
 
 lock:  ## pin requirements/*.txt anew from requirements/*.in
 	@sh requirements/lock.sh $(PYTHON)
