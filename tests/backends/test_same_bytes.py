@@ -144,7 +144,13 @@ USERS = [
     )
     if works(*user)
 ]
+# What `nproc --all` says, whatever the affinity; only root may say otherwise.
+PROCESSORS = """
+    file=$(mktemp) && echo 0-15 > "$file"
+    mount --bind "$file" /sys/devices/system/cpu/online && rm "$file" && exec "$0" "$@"
+"""
 OPTIONAL = {
+    "sixteen processors": ("unshare", "--mount", "sh", "-c", PROCESSORS),
     "no address-space randomization": ("setarch", "--addr-no-randomize"),
     "one core": one_core(),
 }
