@@ -47,7 +47,7 @@ BUILD = """
     from stages.lib import params
 
     builder = {"workspace_mib": 256, "optimization_level": 3, "compute_capabilities": ["sm86"]}
-    shapes = {k: [n, 3, 32, 32] for k, n in (("min", 1), ("opt", 8), ("max", 32))}
+    shapes = {k: [n, 3, 64, 64] for k, n in (("min", 1), ("opt", 8), ("max", 32))}
     graph = Path("residual/model.onnx").absolute()
     order = Order(graph=graph, precision="fp32", profiles=[{"x": shapes}], builder=builder)
     if sys.argv[1:] == ["ordinary"]:
@@ -67,7 +67,7 @@ SETUP = """
 
 
 def residual(folder: Path) -> None:
-    """Write a residual network of random weights with a dynamic batch."""
+    """Write a ResNet-50 of an eighth of the width, with random weights and a dynamic batch."""
     rng = np.random.default_rng(7)
     nodes: list[onnx.NodeProto] = []
     weights: list[onnx.TensorProto] = []
@@ -87,17 +87,19 @@ def residual(folder: Path) -> None:
         nodes.append(helper.make_node(kind, [*sources], [name], name=name))
         return name
 
-    value, width = op("Relu", conv("x", 3, 16, 3)), 16
-    for inner in (16, 32, 64):
-        stride, outer = (1 if inner == 16 else 2), 4 * inner
-        path = op("Relu", conv(value, width, inner, 1))
-        path = op("Relu", conv(path, inner, inner, 3, stride=stride))
-        path = conv(path, inner, outer, 1)
-        value = op("Relu", op("Add", path, conv(value, width, outer, 1, stride=stride)))
-        width = outer
+    value, width = op("Relu", conv("x", 3, 16, 7, stride=2)), 16
+    for stage, blocks in enumerate((3, 4, 6, 3)):
+        inner, outer = 8 << stage, 32 << stage
+        for block in range(blocks):
+            stride = 2 if stage and not block else 1
+            path = op("Relu", conv(value, width, inner, 1))
+            path = op("Relu", conv(path, inner, inner, 3, stride=stride))
+            path = conv(path, inner, outer, 1)
+            shortcut = value if block else conv(value, width, outer, 1, stride=stride)
+            value, width = op("Relu", op("Add", path, shortcut)), outer
     result = op("GlobalAveragePool", value)
     make = helper.make_tensor_value_info
-    inputs = [make("x", TensorProto.FLOAT, ["batch", 3, 32, 32])]
+    inputs = [make("x", TensorProto.FLOAT, ["batch", 3, 64, 64])]
     outputs = [make(result, TensorProto.FLOAT, ["batch", width, 1, 1])]
     graph = helper.make_graph(nodes, "residual", inputs, outputs, weights)
     opsets = [helper.make_opsetid("", 20)]
