@@ -9,14 +9,15 @@ package that was made elsewhere. Nothing in the workspace is written. Exit codes
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.bundle import integrity, manifest
-from stages.lib import console, errors, files, layout, params, samples
+from stages.lib import console, errors, files, layout, lockfile, params, samples
 from stages.verification import comparing, elsewhere, rebuilding, record, verdicts
-from stages.verification.verdicts import DIFFERENT, EQUIVALENT, Verdict
+from stages.verification.verdicts import DIFFERENT, EQUIVALENT, IDENTICAL, Verdict
 
 if TYPE_CHECKING:
     from stages.lib.params import Params
@@ -32,21 +33,29 @@ def main(subject: str | None = None) -> None:
     """Verify one engine, one package, or all engines."""
     begin = time.monotonic()
     document = params.load()
-    if subject is not None and (Path(subject) / manifest.FILE).exists():
+    known = list(document.param("engines"))
+    if subject and _is_package(subject, known):
         rows = _package(Path(subject), document)
     else:
-        engines = [subject] if subject else list(document.param("engines"))
-        rows = _workspace(engines, document)
+        rows = _workspace([subject] if subject else known, document)
     _conclude(rows, time.monotonic() - begin)
+
+
+def _is_package(subject: str, engines: list[str]) -> bool:
+    """Whether a folder is meant, and no engine; it may lack its manifest, or not be there."""
+    path = Path(subject)
+    if (path / manifest.FILE).exists() or os.sep in subject:
+        return True
+    return subject not in engines and path.exists()
 
 
 def _workspace(engines: list[str], document: Params) -> list[Row]:
     """Each stage once more from its recorded inputs, against its recorded outputs."""
-    steps = rebuilding.steps(document, engines)
+    steps, lock = rebuilding.steps(document, engines), lockfile.read()
     for engine in engines:
         if (layout.package(engine) / manifest.FILE).exists():
             integrity.check(layout.package(engine))
-    outputs = record.check(steps, document)
+    outputs = record.check(steps, lock, document)
     rows: list[Row] = []
     with files.scratch() as folder:
         rebuilding.project(folder, Path.cwd(), layout.PARAMS.read_bytes())
@@ -54,8 +63,9 @@ def _workspace(engines: list[str], document: Params) -> list[Row]:
             rebuilding.run(step, folder)
             for path in sorted(outputs[step], key=lambda path: (".facts." in path.name, path)):
                 verdict = _judge(path, folder / path, step, document)
-                rows.append(_tell(str(step), path.as_posix(), verdict))
-                if verdict.what:
+                rows.append((str(step), path.as_posix(), verdict))
+                _tell(*rows[-1])
+                if verdict.kind != IDENTICAL:
                     rebuilding.go_on_from(path.resolve(), folder / path)
     return rows
 
@@ -70,13 +80,16 @@ def _package(package: Path, document: Params) -> list[Row]:
         document = params.load(folder)
         for step in rebuilding.steps(document, [told["engine"]]):
             rebuilding.run(step, folder)
-            for path, verdict in elsewhere.digests(step.stage, told, folder):
-                rows.append(_tell(str(step), path, verdict))
+            found = elsewhere.digests(step.stage, told, folder)
+            rows += [(str(step), path, verdict) for path, verdict in found]
         made = folder / layout.package(told["engine"])
         for path in sorted({*told["files"], manifest.FILE}):
             verdict = _judge(package / path, made / path, step, document)
-            rows.append(_tell(f"package@{told['engine']}", path, verdict))
-    return elsewhere.settle(rows, manifest.PLAN_FILE)
+            rows.append((f"package@{told['engine']}", path, verdict))
+    rows = elsewhere.settle(rows, manifest.PLAN_FILE)  # told only now, since the plan decides
+    for row in rows:
+        _tell(*row)
+    return rows
 
 
 def _judge(recorded: Path, rebuilt: Path, step: Step, document: Params) -> Verdict:
@@ -101,11 +114,10 @@ def _judge(recorded: Path, rebuilt: Path, step: Step, document: Params) -> Verdi
     return comparing.output(recorded, rebuilt, rtol, graphs)
 
 
-def _tell(step: str, path: str, verdict: Verdict) -> Row:
+def _tell(step: str, path: str, verdict: Verdict) -> None:
     console.say(f"{step:{_STEP}} {path:{_PATH}} {verdict.kind}")
     for line in verdict.what:
         console.say(f"    {line}")
-    return step, path, verdict
 
 
 def _conclude(rows: list[Row], seconds: float) -> None:

@@ -53,7 +53,10 @@ def verdicts(shown: str) -> dict[str, str]:
     return dict(found)
 
 
-def test_what_is_recorded_is_made_again(built: Clone) -> None:
+def test_what_is_recorded_is_made_again(
+    built: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     before = {path: path.stat().st_mtime_ns for path in (built.root / "artifacts").rglob("*")}
     done = built.run("make", "verify", f"ENGINE={ENGINE}")
     found = verdicts(done.stdout)
@@ -63,6 +66,7 @@ def test_what_is_recorded_is_made_again(built: Clone) -> None:
     # The workspace is as it was.
     assert {p: p.stat().st_mtime_ns for p in (built.root / "artifacts").rglob("*")} == before
     assert not built.status()
+    assert not list(tmp_path.iterdir())
 
 
 def test_all_engines_are_verified_without_a_name(built: Clone) -> None:
@@ -73,6 +77,7 @@ def test_all_engines_are_verified_without_a_name(built: Clone) -> None:
 def test_a_package_from_elsewhere(built: Clone, tmp_path: Path) -> None:
     package = tmp_path / "a package"
     shutil.copytree(built.root / "artifacts/packages" / ENGINE, package)
+    shutil.rmtree(built.root / "artifacts")  # a fresh checkout has none
     done = verify(built, str(package))
     assert not done.returncode, done.stdout
     assert "code files: as the package names them\npins: as the package names them" in done.stdout
@@ -98,6 +103,14 @@ def test_a_package_from_elsewhere(built: Clone, tmp_path: Path) -> None:
     done = verify(built, str(package))
     assert done.returncode == 18
     assert "provenance.json: " in done.stdout
+
+    (package / "manifest.json").unlink()
+    done = verify(built, str(package))
+    assert done.returncode == 18
+    assert "a package/manifest.json: is missing" in done.stdout
+    done = verify(built, str(tmp_path / "nowhere"))
+    assert done.returncode == 15
+    assert "nowhere is no package: there is no such folder" in done.stdout
 
 
 def test_a_changed_input_is_named_and_nothing_is_built(built: Clone) -> None:
@@ -136,6 +149,48 @@ def test_a_lock_file_edited_by_hand_is_named(built: Clone) -> None:
     done = verify(built, ENGINE)
     assert done.returncode == 18
     assert f"verdict.json (out of gate@{ENGINE}): dvc.lock has no entry of it" in done.stdout
+
+    # A dependency and a command.
+    begin = text.index("    - path: models/digits/source\n", text.index("export@"))
+    end = text.index("    - path: ", begin + 1)
+    lock.write_text((text[:begin] + text[end:]).replace("stages.gate d", "stages.gate -O d"))
+    done = verify(built, ENGINE)
+    assert done.returncode == 18
+    assert "models/digits/source/model.py (dep of export@digits): dvc.lock has no" in done.stdout
+    assert f"cmd of gate@{ENGINE}: dvc.lock says 'python -m stages.gate -O " in done.stdout
+
+    lock.write_text("")
+    done = verify(built, ENGINE)
+    assert done.returncode == 18
+    assert "`git checkout -- dvc.lock`" in done.stdout
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"inputs": 1}'])
+def test_facts_that_are_none_are_named(built: Clone, text: str) -> None:
+    path = built.root / f"artifacts/engines/{ENGINE}/build.facts.json"
+    path.unlink()
+    path.write_text(text)
+    done = verify(built, ENGINE)
+    assert done.returncode == 18
+    assert f"build.facts.json is not what build@{ENGINE} wrote: " in done.stdout
+
+
+def test_a_gate_that_failed_is_no_forgery(built: Clone) -> None:
+    built.edit("params.yaml", "min_cosine: 0.99", "min_cosine: 0.999999999")
+    assert built.dvc("repro", "--quiet", check=False).returncode
+    done = verify(built, ENGINE)
+    assert done.returncode == 15, done.stdout
+    assert f"gate@{ENGINE} has run since DVC recorded it: it failed" in done.stdout
+
+
+def test_other_code_of_lib_is_named_and_moves_nothing_else(built: Clone) -> None:
+    built.comment("stages/lib/wording.py")
+    done = verify(built, ENGINE)
+    assert done.returncode == 19, done.stdout
+    found = verdicts(done.stdout)
+    assert found[PLAN] == "identical"
+    assert found[f"artifacts/packages/{ENGINE}"] == "equivalent"
+    assert "    other code files (1): stages/lib/wording.py" in done.stdout
 
 
 @pytest.mark.parametrize(

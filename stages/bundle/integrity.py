@@ -35,12 +35,13 @@ def check(folder: Path) -> Document:
     Files are streamed, each is read once. Symbolic links may not leave the package.
 
     Raises:
+        ArtifactError: there is no such folder.
         IntegrityError: it is not what was packed; the message has a line for each fault, each with
             the file that it is about.
     """
     if not folder.is_dir():
         mend = "`ls artifacts/packages` shows which there are; `make repro` makes them"
-        raise errors.IntegrityError(f"{folder} is no package: there is no such folder", mend=mend)
+        raise errors.ArtifactError(f"{folder} is no package: there is no such folder", mend=mend)
     root = folder.resolve()
     lock = _lock(root)
     seen, told = contents.read(root, md5=lock is not None)

@@ -94,13 +94,16 @@ def run(stage: str, main: Callable[..., None], *names: str) -> None:
     `--debug`, or ENGINERY_DEBUG=1 in the environment, shows tracebacks.
     """
     _die_with_dvc()
+    # Else a stage that a supervisor ends leaves its temporary files.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     words = [word for word in sys.argv[1:] if word != "--debug"]
     debug = len(words) < len(sys.argv) - 1 or os.environ.get("ENGINERY_DEBUG") == "1"
     required = sum(not name.startswith("[") for name in names)
-    if not required <= len(words) <= len(names):
+    asked = {"-h", "--help"} & set(words)
+    if asked or not required <= len(words) <= len(names):
         usage = " ".join(name if name.startswith("[") else f"<{name}>" for name in names)
         sys.stderr.write(f"usage: python -m stages.{stage} {usage} [--debug]\n")
-        raise SystemExit(64)
+        raise SystemExit(0 if asked else 64)
     code = guarded(" ".join([stage, *words]), lambda: main(*words), debug=debug)
     # Else the exit walks every object of every library once more: a tenth of a second.
     gc.freeze()

@@ -95,7 +95,11 @@ def scratch() -> Iterator[Path]:
     Raises:
         StorageError: the disk is full or read-only.
     """
-    everything = Path(tempfile.gettempdir()) / "*"
+    try:
+        everything = Path(tempfile.gettempdir()) / "*"
+    except FileNotFoundError as error:
+        mend = "set TMPDIR to a folder that you may write to"
+        raise errors.StorageError(str(error), mend=mend) from None
     with storage_errors(everything), tempfile.TemporaryDirectory() as name:
         yield Path(name)
 

@@ -77,7 +77,8 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         msg = f"{path} is not there"
-        raise errors.ParamsError(msg, mend=f"`git checkout -- {layout.PARAMS}`") from None
+        mend = f"run it in the project's root, or `git checkout -- {layout.PARAMS}`"
+        raise errors.ParamsError(msg, mend=mend) from None
     except UnicodeDecodeError as error:
         before = error.object[: error.start]
         fault = marked.Fault(

@@ -100,7 +100,7 @@ def install(packages: Mapping[str, str]) -> str:
 
 def other_python(minor: str) -> str:
     """How to change to another Python."""
-    return f"run with Python {minor} (`make clean-venv && make PYTHON=python{minor}`)"
+    return f"run with Python {minor} (`make clean-venv && make PYTHON=python{minor} check`)"
 
 
 def toolchain(params: Any, *names: str) -> dict[str, str]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_CODE = re.compile(r"code\.(?:\w+\.)?(stages/.+)")  # of facts, and by stage of a manifest
+_SIZE = re.compile(r"files\..+\.bytes")  # of a manifest
 REPEATED = "it names digests of what is judged by itself"
 
 
@@ -47,9 +49,9 @@ def arrays(recorded: Path, rebuilt: Path, rtol: float) -> Verdict:
 def _moved(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
     """How far values moved: floats relative to the largest, counts as a share of all."""
     if a.dtype.kind == "f":
-        if not np.array_equal(np.isfinite(a), np.isfinite(b)):
+        rest = np.isfinite(a) & np.isfinite(b)
+        if not np.array_equal(a[~rest], b[~rest], equal_nan=True):
             return math.inf
-        rest = np.isfinite(a)
         return relative(a[rest], b[rest])
     if a.dtype.kind in "iu" and a.ndim > 1:
         return float(np.abs(a - b).sum() / 2 / max(a.sum(), 1))
@@ -89,20 +91,25 @@ def cache(recorded: Path, rebuilt: Path, rtol: float) -> Verdict:
 
 
 def document(recorded: Path, rebuilt: Path, rtol: float) -> Verdict:
-    """Two JSON documents: numbers within `rtol`, and digests, may differ."""
+    """Two JSON documents: numbers within `rtol`, and digests and sizes of others, may differ."""
     kind, lines, repeated = EQUIVALENT, [], False
+    code: set[str] = set()
     ends = [json.loads(path.read_bytes()) for path in (recorded, rebuilt)]
     for place, a, b in _leaves("", *ends):
-        if place.startswith("code.") or (_is_digest(a) and _is_digest(b)):
+        if ran := _CODE.match(place):
+            code.add(ran[1])
+        elif _SIZE.fullmatch(place) or (_is_digest(a) and _is_digest(b)):
             repeated = True
         elif _close(a, b, rtol):
             lines.append(f"{place}: {a} and {b}")
         else:
             kind = DIFFERENT
             lines.append(f"{place}: {_short(a)} and {_short(b)}")
+    if code:
+        lines.append(names("other code files", sorted(code)))
     if repeated:
         lines.append(REPEATED)
-    return Verdict(kind, tuple(lines))
+    return Verdict(kind, tuple(lines) or ("the same values, written otherwise",))
 
 
 def _leaves(place: str, a: Any, b: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -135,7 +142,7 @@ def _short(value: Any) -> str:
 def text(recorded: Path, rebuilt: Path, rtol: float) -> Verdict:
     """Two texts, such as a picture in SVG: the same but for numbers within `rtol`."""
     a, b = recorded.read_text("utf-8"), rebuilt.read_text("utf-8")
-    if _NUMBER.sub("#", a) != _NUMBER.sub("#", b):
+    if _NUMBER.sub("\0", a) != _NUMBER.sub("\0", b):
         return Verdict(DIFFERENT, ("another text",))
     pairs = [
         (x, y)

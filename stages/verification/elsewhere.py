@@ -41,7 +41,7 @@ def describe(told: Mapping[str, Any], document: Params) -> str:
     """Say which code files, pins, inputs and params here are not those that a manifest names."""
     parts = {
         "code files": sorted(_files(_code(told))),
-        "pins": sorted(_pins(told["toolchain"])),
+        "pins": sorted(set(_pins(told, document))),
         "source and samples": sorted(
             line for kind in _INPUTS for line in _files(told["digests"][kind])
         ),
@@ -67,13 +67,28 @@ def _files(recorded: Mapping[str, str]) -> Iterator[str]:
             yield f"{name}: {found[:12]} here, {digest[:12]} in the package"
 
 
-def _pins(toolchain: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    wanted = {pair for stage in toolchain.values() for pair in stage.items()}
-    here = pins.of_the_machine()
-    for package, version in wanted:
-        found = here.get(package) or pins.installed(package)
-        if found != version:
-            yield f"{package}: {found or 'not installed'} here, {version} in the package"
+def _pins(told: Mapping[str, Any], document: Params) -> Iterator[str]:
+    """What is installed here, or pinned here, in another version."""
+    machine = pins.of_the_machine()
+    framework = told["params"].get(f"models.{told['model']}.source", {}).get("framework")
+    groups = {"export": f"export-{framework}", "build": f"{told['backend']}.packages"}
+    for stage, versions in told["toolchain"].items():
+        pinned = _pinned(document, groups.get(stage, stage))
+        for package, version in versions.items():
+            found = machine.get(package) or pins.installed(package)
+            if found != version:
+                yield f"{package}: {found or 'not installed'} here, {version} in the package"
+            elif pinned.get(package) != version:
+                pin = pinned.get(package, "nothing")
+                yield f"{package}: params.yaml pins {pin} here, {version} in the package"
+
+
+def _pinned(document: Params, group: str) -> dict[str, str]:
+    toolchain = document.param("toolchain")
+    found = {name: toolchain[name] for name in ("platform", "python")}
+    for word in group.split("."):
+        toolchain = toolchain.get(word, {})
+    return {**found, **toolchain}
 
 
 def _params(recorded: Mapping[str, Any], document: Params) -> Iterator[str]:
@@ -88,7 +103,11 @@ def _params(recorded: Mapping[str, Any], document: Params) -> Iterator[str]:
 
 
 def recipe(told: Mapping[str, Any], document: Params) -> bytes:
-    """A params.yaml: that of here, with what the package was made with in its places."""
+    """A params.yaml: that of here, with what the package was made with in its places.
+
+    Raises:
+        ParamsError: a key of the package's leads through a value that is no mapping here.
+    """
     values = document.values()
     values["engines"] = {}
     for key, value in told["params"].items():
@@ -96,6 +115,9 @@ def recipe(told: Mapping[str, Any], document: Params) -> bytes:
         place = values
         for word in path:
             place = place.setdefault(word, {})
+            if not isinstance(place, dict):
+                msg = f"the package was made with {key}, for which params.yaml has no place"
+                raise errors.ParamsError(msg, mend="verify it in a checkout of its own version")
         place[last] = value
     return files.canonical_json(values)
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from stages.lib.params import Params
 
 _LINKED = ("models", "schemas", "stages")
+# Temporary folders of stages: inside, so that they go with the project when a stage is killed.
+_SCRATCH = "tmp"
+_MEND = "as the stage says above, here and not in the temporary folder; then verify again"
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,11 @@ class Step:
     def __str__(self) -> str:
         """As DVC names it."""
         return f"{self.stage}@{self.name}"
+
+    @property
+    def command(self) -> str:
+        """As dvc.yaml has it."""
+        return f"python -m stages.{self.stage} {self.name}"
 
 
 def steps(document: Params, engines: list[str]) -> list[Step]:
@@ -48,7 +57,7 @@ def project(folder: Path, root: Path, params: bytes) -> None:
         (folder / name).symlink_to(root / name, target_is_directory=True)
     (folder / layout.PARAMS).write_bytes(params)
     (folder / layout.ARTIFACTS).mkdir()
-    (folder / layout.PARAMS_OK).write_bytes((root / layout.PARAMS_OK).read_bytes())
+    (folder / _SCRATCH).mkdir()
 
 
 def run(step: Step, folder: Path) -> None:
@@ -60,6 +69,7 @@ def run(step: Step, folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-B", "-m", f"stages.{step.stage}", step.name],
         cwd=folder,
+        env={**os.environ, "TMPDIR": str(folder / _SCRATCH)},  # noqa: TID251 (no output has it)
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -72,12 +82,13 @@ def run(step: Step, folder: Path) -> None:
     kinds = {kind.exit_code: kind for kind in errors.EngineryError.__subclasses__()}
     kind = kinds.get(done.returncode, errors.BuildError)
     text = done.stdout.strip() or f"it ended with status {done.returncode}"
-    msg = f"{step} was recorded, and fails when it is run again:\n\n{text}"
-    raise kind(msg, mend=f"`python -m stages.{step.stage} {step.name}` shows it in the project")
+    error = kind(f"{step} was recorded, and fails when it is run again:\n\n{text}", mend=_MEND)
+    error.usually = ""  # the stage has said it
+    raise error
 
 
 def go_on_from(recorded: Path, rebuilt: Path) -> None:
-    """Put the recorded output where another was made, so that each stage is judged by itself."""
-    aside = rebuilt.with_name(f"{rebuilt.name}.other")
-    rebuilt.rename(aside)
+    """Put the recorded output where another was made, or none: each stage is judged by itself."""
+    if rebuilt.exists():
+        rebuilt.rename(rebuilt.with_name(f"{rebuilt.name}.other"))
     rebuilt.symlink_to(recorded, target_is_directory=recorded.is_dir())

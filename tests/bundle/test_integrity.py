@@ -98,7 +98,7 @@ def test_package_elsewhere_is_checked_alone(package: Path, tmp_path: Path) -> No
 
 
 def test_no_package_is_said_so(package: Path) -> None:
-    with pytest.raises(errors.IntegrityError, match=r"packages/other is no package"):
+    with pytest.raises(errors.ArtifactError, match=r"packages/other is no package"):
         integrity.check(package.with_name("other"))
 
 

@@ -145,6 +145,12 @@ def test_a_usage_error_is_64(words: tuple[str, ...]) -> None:
     assert done.stderr == "usage: python -m stages.demo <word> [--debug]\n"
 
 
+def test_help_is_no_error() -> None:
+    done = demo("--help")
+    assert done.returncode == 0
+    assert done.stderr == "usage: python -m stages.demo <word> [--debug]\n"
+
+
 @pytest.mark.parametrize("word", ["known", "unknown"])
 @pytest.mark.parametrize("asked", ["", "word", "variable"])
 def test_the_traceback_is_shown_when_asked_for(word: str, asked: str) -> None:
@@ -196,6 +202,38 @@ def test_a_stage_dies_with_its_parent() -> None:
     while alive(child) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not alive(child)
+
+
+SLEEPER = """
+import time
+from pathlib import Path
+from stages.lib import console, files
+def main():
+    with files.writing(Path("out")) as temporary:
+        temporary.write_text("half")
+        print("up", flush=True)
+        time.sleep(60)
+console.run("demo", main)
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_stage_leaves_nothing(tmp_path: Path, sent: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SLEEPER],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as stage:
+        assert stage.stdout is not None
+        stage.stdout.readline()
+        stage.send_signal(sent)
+        _, said = stage.communicate(timeout=30)
+    assert stage.returncode == 130
+    assert "interrupted" in said
+    assert not list(tmp_path.iterdir())
 
 
 PROGRESS = """

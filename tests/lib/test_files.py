@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -297,6 +299,30 @@ def test_scratch_is_swept_and_knows_a_full_disk() -> None:
     with pytest.raises(errors.StorageError, match="No space left"), files.scratch() as folder:
         Path("/dev/full").write_bytes(b"x")
     assert not folder.exists()
+
+
+def test_hashing_is_streamed(tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    with path.open("wb") as stream:
+        stream.truncate(256 << 20)
+    tracemalloc.start()
+    try:
+        assert files.hashes(path, "sha256") == (hashlib.sha256(bytes(256 << 20)).hexdigest(),)
+        tracemalloc.reset_peak()
+        files.hashes(path, "sha256", "md5")
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_scratch_without_any_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    with pytest.raises(errors.StorageError, match="No usable temporary directory") as caught:
+        files.scratch().__enter__()
+    assert "TMPDIR" in caught.value.mend
 
 
 @contextlib.contextmanager

@@ -64,7 +64,7 @@ def test_another_python_is_told_with_its_command() -> None:
     with pytest.raises(errors.PinError, match=rf"python +{PYTHON} +3\.99") as caught:
         pins.check("3.99", {})
     assert "pip install" not in caught.value.mend
-    assert "make PYTHON=python3.99" in caught.value.mend
+    assert "make PYTHON=python3.99 check" in caught.value.mend
 
 
 @pytest.mark.usefixtures("site")

@@ -33,6 +33,7 @@ def observed(**changes: Any) -> dict[str, np.ndarray[Any, Any]]:
         ({"maxima": np.array([1, 8 * (1 + 1e-7)], np.float32)}, EQUIVALENT, "add"),
         ({"maxima": np.array([1.001, 8], np.float32)}, DIFFERENT, "relu"),
         ({"maxima": np.array([1, np.inf], np.float32)}, DIFFERENT, "add"),
+        ({"maxima": np.array([1, np.nan], np.float32)}, DIFFERENT, "add"),
         # One value of a million fell into the next bin; then a tenth of them did.
         ({"counts": np.array([[899_999, 100_001], [500_000] * 2], np.int64)}, EQUIVALENT, "relu"),
         ({"counts": np.array([[800_000, 200_000], [500_000] * 2], np.int64)}, DIFFERENT, "relu"),
@@ -81,6 +82,19 @@ def test_caches(tmp_path: Path, text: str, kind: str, line: str) -> None:
         ({"x": [1, 2]}, {"x": [1]}, DIFFERENT, ("x: [1, 2] and [1]",)),
         ({"x": [{"y": "a"}]}, {"x": [{"y": "b"}]}, DIFFERENT, ('x[0].y: "a" and "b"',)),
         ({"x": 1}, {}, DIFFERENT, ("x: 1 and null",)),
+        ({"x": None}, {}, EQUIVALENT, ("the same values, written otherwise",)),
+        (
+            {"code": {"build": {"stages/build.py": DIGESTS[0]}}},
+            {"code": {"build": {}}},
+            EQUIVALENT,
+            ("other code files (1): stages/build.py",),
+        ),
+        (
+            {"files": {"provenance.json": {"bytes": 1}}},
+            {"files": {"provenance.json": {"bytes": 2}}},
+            EQUIVALENT,
+            (documents.REPEATED,),
+        ),
         ({"x": DIGESTS[0]}, {"x": DIGESTS[1]}, EQUIVALENT, (documents.REPEATED,)),
         ({"x": DIGESTS[0]}, {"x": "none"}, DIFFERENT, (f'x: "{"a" * 56}... and "none"',)),
     ],
@@ -103,6 +117,12 @@ def test_texts(tmp_path: Path, text: str, kind: str) -> None:
     (tmp_path / "a").write_text('<svg width="100.0">1e-3</svg>')
     (tmp_path / "b").write_text(text)
     assert documents.text(tmp_path / "a", tmp_path / "b", RTOL).kind == kind
+
+
+def test_infinity_of_the_other_sign_is_different(tmp_path: Path) -> None:
+    for name, sign in (("a.npz", 1), ("b.npz", -1)):
+        np.savez(tmp_path / name, x=np.array([1, sign * np.inf], np.float32))
+    assert documents.arrays(tmp_path / "a.npz", tmp_path / "b.npz", RTOL).kind == DIFFERENT
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,28 @@ def test_verdicts(
     assert graphs.compare(*pair, 1e-5, feeds=FEEDS, threads=1) == Verdict(kind, lines)
 
 
+@pytest.mark.parametrize("change", [0.0, 1000.0])
+def test_the_middle_of_a_large_constant(tmp_path: Path, change: float) -> None:
+    values = np.arange(4000, dtype=np.float32)
+    for name, by in (("a", 0.0), ("b", change)):
+        values[2000] += by
+        nodes = [
+            helper.make_node(
+                "Constant", [], ["c"], name=name, value=numpy_helper.from_array(values)
+            ),
+            helper.make_node("Add", ["x", "c"], ["y"]),
+        ]
+        face = [helper.make_tensor_value_info(end, TensorProto.FLOAT, [4000]) for end in "xy"]
+        graph = helper.make_graph(nodes, "g", face[:1], face[1:])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+        (tmp_path / name).mkdir()
+        onnx.save(model, tmp_path / name / "model.onnx")
+    feeds = [{"x": np.zeros(4000, np.float32)}]
+    found = graphs.compare(tmp_path / "a", tmp_path / "b", 1e-5, feeds=feeds, threads=1)
+    assert found.kind == (DIFFERENT if change else EQUIVALENT)
+    assert found.what[0] == ("other nodes" if change else "only names of nodes, or notes")
+
+
 def test_another_interface_is_different_though_it_computes_the_same(tmp_path: Path) -> None:
     pair = write(tmp_path / "a"), write(tmp_path / "b", output="z")
     found = graphs.compare(*pair, 1e-5, feeds=FEEDS, threads=1)
