@@ -57,7 +57,7 @@ def check(steps: Sequence[Step], lock: lockfile.Lock, document: Params) -> dict[
     if tampered:
         msg = "what lies here is not what the stages wrote:\n\n" + _lines(tampered)
         mend = (
-            "`git diff dvc.lock`; `dvc checkout --force`, or `dvc repro`, restores what it records"
+            "`git diff dvc.lock`; `dvc checkout --force` or `dvc repro` restores what it records"
         )
         raise errors.IntegrityError(msg, mend=mend)
     if changed:
