@@ -12,11 +12,12 @@ export PYTHONDONTWRITEBYTECODE := 1
 # Keyed by content: Git does not keep the times that make compares.
 CHAIN := $(VENV)/chain-$(shell cksum < requirements/chain.txt | tr ' ' -).installed
 DEV := $(VENV)/dev-$(shell cat requirements/chain.txt requirements/dev.txt | cksum | tr ' ' -).installed
+RIVALS := $(VENV)/rivals-$(shell cat requirements/chain.txt requirements/dev.txt requirements/rivals.txt | cksum | tr ' ' -).installed
 ENGINE ?=
 MODEL ?=
 LIKE ?= digits
 
-.PHONY: help repro check table test lint fix model new device doctor device-test pins lock bench clean-venv
+.PHONY: help repro check table test lint fix model new device doctor device-test pins lock bench bench-quality clean-venv
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -69,10 +70,15 @@ new: $(CHAIN)  ## add what lies in models/MODEL to params.yaml: make new MODEL=m
 pins: $(CHAIN)  ## move the pins in params.yaml to what is installed
 	@python -m stages.repin
 
-bench: $(DEV)  ## speed of the chain, as ratios, of the check of a large package, and of verify
+bench: $(RIVALS)  ## speed, as ratios: the chain, check of a large package, verify, calibration, search
 	python -m bench.chain
 	python -m bench.hashing
 	python -m bench.verifying
+	python -m bench.calibration
+	python -m bench.searching
+
+bench-quality: $(RIVALS)  ## INT8 of every range method against other tools, on three networks
+	python -m bench.quality
 
 lock:  ## pin requirements/*.txt anew from requirements/*.in
 	@sh requirements/lock.sh $(PYTHON)
@@ -88,4 +94,8 @@ $(CHAIN):
 
 $(DEV): $(CHAIN)
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --requirement requirements/chain.txt --requirement requirements/dev.txt
+	touch $@
+
+$(RIVALS): $(DEV)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --requirement requirements/chain.txt --requirement requirements/dev.txt --requirement requirements/rivals.txt
 	touch $@

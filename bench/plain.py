@@ -25,18 +25,18 @@ from onnx_ir.passes import common as passes
 from onnxscript.optimizer import fold_constants
 from ruamel.yaml import YAML
 
+from stages.backends import emulation, task
 from stages.calibration import methods, tap
 from stages.calibration.histogram import Histogram
-from stages.checks import coverage, emulation, task
-from stages.quantization import casts, qdq
+from stages.checks import coverage
+from stages.quantization import searching
+from stages.quantization.recipe import Recipe, apply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Arrays = dict[str, "np.ndarray[Any, Any]"]
 Spec = dict[str, Any]
-
-LOW = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 
 
 def main(folder: Path) -> None:
@@ -45,10 +45,10 @@ def main(folder: Path) -> None:
         home = Path("models") / name
         exported = export(spec, home)
         clean = clean_up(exported, spec, home)
-        scales = calibrate(clean, spec, home)
+        scales, maxima = calibrate(clean, spec, home)
         for engine, settings in params["engines"].items():
             if settings["model"] == name:
-                typed = retype(clean, settings["precision"], scales)
+                typed = retype(clean, engine, settings, spec, (scales, maxima))
                 plan = build(typed, settings["builder"], params["profiles"][settings["profile"]])
                 (folder / f"{engine}.plan").write_bytes(plan)
                 figures = validate(exported, typed, settings["validation_batch"], spec, home)
@@ -59,7 +59,7 @@ def export(spec: Spec, home: Path) -> bytes:
     file, _, function = spec["source"]["entry"].partition(":")
     module = runpy.run_path(str(home / "source" / file))[function]().eval()
     probe = samples(home, "probe")
-    inputs = [torch.from_numpy(probe[name]) for name in spec["inputs"]]
+    inputs = [torch.tensor(probe[name]) for name in spec["inputs"]]
     symbols = (
         {axis: size for axis, size in enumerate(one["shape"]) if isinstance(size, str)}
         for one in spec["inputs"].values()
@@ -103,26 +103,55 @@ def clean_up(exported: bytes, spec: Spec, home: Path) -> bytes:
     return clean
 
 
-def calibrate(clean: bytes, spec: Spec, home: Path) -> dict[str, float]:
-    """Scale of each activation, by the entropy method."""
+def calibrate(clean: bytes, spec: Spec, home: Path) -> tuple[dict[str, float], dict[str, float]]:
+    """Scale of each activation, by the entropy method, and its largest magnitude."""
     model, settings = opened(clean), spec["observe"]
-    histograms = {name: Histogram(settings["bins"]) for name in tap.open_up(model)}
+    histograms = {name: Histogram(settings["bins"]) for name in tap.ranged(model)}
     calibration = samples(home, "calibration")
-    for feeds, results in stream(closed(model), calibration, settings["batch"], spec):
+    for feeds, results in stream(clean + tap.opening(model), calibration, settings["batch"], spec):
         for name, histogram in histograms.items():
             histogram.add(feeds[name] if name in feeds else results[name])
-    return {
+    scales = {
         name: methods.entropy(found.counts, 2.0 ** (found.exponent or 0) / found.bins) / 127
         for name, found in histograms.items()
     }
+    return scales, {name: found.maximum for name, found in histograms.items()}
 
 
-def retype(clean: bytes, precision: str, scales: dict[str, float]) -> bytes:
-    model = opened(clean)
-    if precision in LOW:
-        casts.to_low(model, LOW[precision], {})
-    elif precision == "int8":
-        qdq.quantize(model, {name: float(np.float32(scale)) for name, scale in scales.items()}, {})
+def retype(
+    clean: bytes,
+    engine: str,
+    settings: Spec,
+    spec: Spec,
+    found: tuple[dict[str, float], dict[str, float]],
+) -> bytes:
+    model, remainder = opened(clean), settings["remainder"]
+    recipe = Recipe(
+        precision=settings["precision"],
+        remainder=remainder or settings["precision"],
+        chosen={},
+        scales={name: float(np.float32(scale)) for name, scale in found[0].items()},
+        maxima=found[1],
+        channels={},
+        smoothing=None,
+    )
+    if settings["auto"]:
+        home = Path("models") / settings["model"]
+        wanted = searching.Task(
+            engine=engine,
+            auto=settings["auto"],
+            method=settings["method"],
+            overrides=[],
+            inputs=spec["inputs"],
+            metric=spec["metric"],
+            batch=spec["observe"]["batch"],
+            threads=spec["threads"],
+            samples=home / "samples/calibration",
+            metric_folder=home / "metric",
+            latency=home / "latency",
+        )
+        recipe, _ = searching.search(model, recipe, wanted)
+    apply(model, recipe)
     return closed(model)
 
 
@@ -162,6 +191,7 @@ def validate(exported: bytes, typed: bytes, size: int, spec: Spec, home: Path) -
         "accuracy": [task.top1(scores, data[metric["labels"]]) for scores in (old, new)],
     }
     model = opened(typed)
+    emulation.emulate(model)
     if limits := coverage.open_up(model):
         covered = coverage.Coverage(limits)
         for feeds, results in stream(closed(model), data, size, spec):

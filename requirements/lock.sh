@@ -1,6 +1,6 @@
 #!/bin/sh
-# Pins chain.txt and dev.txt from chain.in and dev.in, in a temporary virtual environment.
-# Both are resolved together, so that the tests never change a version that the chain uses.
+# Pins chain.txt, dev.txt and rivals.txt from the .in files, in a temporary virtual environment.
+# They are resolved together, so that neither tests nor benchmarks change a version that the chain uses.
 set -eu
 here=$(dirname "$0")
 work=$(mktemp -d)
@@ -11,7 +11,11 @@ freeze() { "$work/bin/pip" freeze | sed 's/+cpu$//' | LC_ALL=C sort; }
 freeze > "$work/chain"
 "$work/bin/pip" install --quiet --requirement "$here/chain.in" --requirement "$here/dev.in"
 freeze > "$work/all"
+"$work/bin/pip" install --quiet --requirement "$here/chain.in" --requirement "$here/dev.in" --requirement "$here/rivals.in"
+freeze > "$work/most"
 { echo "# Pinned by 'make lock' from chain.in; do not edit by hand."; cat "$work/chain"; } > "$here/chain.txt"
 { echo "# Pinned by 'make lock' from dev.in, beside chain.txt; do not edit by hand."
   LC_ALL=C comm -13 "$work/chain" "$work/all"; } > "$here/dev.txt"
+{ echo "# Pinned by 'make lock' from rivals.in, beside chain.txt and dev.txt; do not edit by hand."
+  LC_ALL=C comm -13 "$work/all" "$work/most"; } > "$here/rivals.txt"
 "$work/bin/pip" check

@@ -81,9 +81,11 @@ def main(engine: str) -> None:
         details={
             "backend": backend,
             "command": made.command,
+            "compiled": made.compiled,
             "inputs": made.inputs,
             "layers": made.layers,
             "outputs": made.outputs,
+            "precisions": made.precisions,
             "plan": {"bytes": size, "sha256": files.sha256(plan)},
             "profiles": made.profiles,
             "timing_cache": made.timing_cache,

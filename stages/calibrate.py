@@ -1,24 +1,25 @@
 # SPDX-FileCopyrightText: 2026 The enginery authors
 # SPDX-License-Identifier: Apache-2.0
-"""Histograms -> one calibration cache for each range method, in TensorRT's text format."""
+"""Histograms -> one calibration cache for each range method, in TensorRT's text format.
+
+The data is not read again: observations.npz holds all that the methods need. `imported` is a cache
+from elsewhere, and ranges.json says what the text format has no room for.
+"""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
-from stages.calibration import methods, observations
+from stages.calibration import foreign, methods, observations, ranges
 from stages.lib import caches, console, facts, files, layout, params, pins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Names that TensorRT gives its calibrators in a cache's header.
-_ALGORITHMS = {
-    "entropy": "EntropyCalibration2",
-    "minmax": "MinMaxCalibration",
-    "percentile": "LegacyCalibration",
-}
+# Names that TensorRT gives its calibrators in a cache's header; the others' are params.
+_ALGORITHMS = {"entropy": "EntropyCalibration2", "minmax": "MinMaxCalibration"}
+# What an engine without ranges depends on: constant, so that new ranges do not touch it.
+_NO_RANGES = b"no ranges\n"
 
 
 def main(model: str) -> None:
@@ -27,57 +28,60 @@ def main(model: str) -> None:
     versions = pins.toolchain(document, "calibrate")
     settings = document.param(f"models.{model}.calibrate")
     observed = observations.read(layout.observations(model))
+    found = ranges.tensors(observed)
 
-    written = []
-    for method, algorithm in _ALGORITHMS.items():
-        path = layout.cache(model, method)
-        scales = _scales(observed, method, settings["percentile"])
-        cache = caches.Cache(version=settings["cache_version"], algorithm=algorithm, scales=scales)
-        files.write_bytes(path, caches.render(cache))
-        written.append(path)
-    # What an engine without ranges depends on: constant, so that new ranges do not touch it.
-    files.write_bytes(layout.cache(model, "none"), b"no ranges\n")
+    computed = ranges.compute(found, settings["percentile"])
+    algorithms = {**_ALGORITHMS, **settings["algorithms"]}
+    for method, limits in computed.items():
+        scales = {name: limit / methods.LEVELS for name, limit in limits.items()}
+        _write(model, method, settings["cache_version"], algorithms[method], scales)
+    imported = _import(model, settings, found, observed)
+    if imported is None:
+        files.write_bytes(layout.cache(model, "imported"), _NO_RANGES)
+    else:
+        computed["imported"] = foreign.ranges(imported[0])
+    files.write_bytes(layout.cache(model, "none"), _NO_RANGES)
+    told = imported[1] if imported else None
+    files.write_json(layout.ranges(model), ranges.document(model, observed, found, computed, told))
 
+    caches_written = [
+        layout.cache(model, method) for method in (*ranges.METHODS, "imported", "none")
+    ]
     facts.write(
         "calibrate",
         model,
-        inputs=[layout.observations(model)],
-        outputs=[*written, layout.cache(model, "none")],
+        inputs=[layout.observations(model), layout.caches(model)],
+        outputs=[*caches_written, layout.ranges(model)],
         params={f"models.{model}.calibrate": settings},
         versions=versions,
         details={
             "samples": int(observed["samples"]),
-            "tensors": len(observed["names"]),
-            "without_range": [
-                str(name)
-                for name, top in zip(observed["names"], observed["maxima"], strict=True)
-                if not top or math.isinf(top)
-            ],
+            "tensors": len(found),
+            "without_range": [one.name for one in found if not computed["minmax"][one.name]],
+            "imported": told,
         },
     )
-    console.say(
-        f"calibrate {model}: {', '.join(path.name for path in written)}"
-        f" for {len(observed['names'])} tensors"
-    )
+    console.say(f"calibrate {model}: {', '.join(computed)} for {len(found)} tensors")
 
 
-def _scales(observed: Mapping[str, Any], method: str, percent: float) -> dict[str, float]:
-    scales = {}
-    for index, name in enumerate(observed["names"]):
-        counts, maximum = observed["counts"][index], float(observed["maxima"][index])
-        width = math.ldexp(1.0, int(observed["exponents"][index])) / int(observed["bins"])
-        scales[str(name)] = _range(counts, width, maximum, method, percent) / methods.LEVELS
-    return scales
+def _write(
+    model: str, method: str, version: int, algorithm: str, scales: Mapping[str, float]
+) -> None:
+    cache = caches.Cache(version=version, algorithm=algorithm, scales=scales)
+    files.write_bytes(layout.cache(model, method), caches.render(cache))
 
 
-def _range(counts: Any, width: float, maximum: float, method: str, percent: float) -> float:
-    if maximum == 0.0 or math.isinf(maximum):
-        return 0.0  # no range fits: `precision` leaves what needs one in floating point
-    if method == "minmax":
-        return methods.minmax(maximum, len(counts))
-    if method == "percentile":
-        return methods.percentile(counts, width, maximum, percent)
-    return methods.entropy(counts, width)
+def _import(
+    model: str, settings: Mapping[str, Any], found: list[ranges.Tensor], observed: Mapping[str, Any]
+) -> tuple[dict[str, float], dict[str, Any]] | None:
+    """Take the cache that params name, if any, under our version: TensorRT refuses another's."""
+    if settings["import"] is None:
+        return None
+    path = layout.caches(model) / settings["import"]
+    cache = foreign.read(path)
+    scales, told = foreign.fit(cache, found, observed["names"].tolist(), path)
+    _write(model, "imported", settings["cache_version"], cache.algorithm, scales)
+    return scales, told
 
 
 if __name__ == "__main__":

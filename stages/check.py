@@ -7,6 +7,7 @@ The output is constant: a wrong file stops every stage, a right one invalidates 
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from stages.lib import console, errors, files, layout, params, samples, wording
@@ -20,8 +21,13 @@ def main() -> None:
     """Check everything and say all that is wrong at once."""
     document = params.load()
     models = document.param("models")
+    judging = _judging(document)
     in_params = [row for name in models for row in _rows(document, name, _folders)]
-    in_samples = [row for name in models for row in _rows(document, name, _samples)]
+    in_samples = [
+        row
+        for name in models
+        for row in _rows(document, name, functools.partial(_samples, judging))
+    ]
     if rows := [*in_params, *in_samples]:
         count = "1 mistake" if len(rows) == 1 else f"{len(rows)} mistakes"
         msg = "\n".join([*rows, f"{count} in the files that {layout.PARAMS} names"])
@@ -44,16 +50,18 @@ def _folders(model: str, spec: Any) -> Iterator[str]:
     home = layout.model_source(model).parent
     if not home.is_dir():
         near = wording.suggestion(model, _names(home.parent, "*/"))
-        folders = "source/, samples/, rewrites/, metric/ and timing/"
+        folders = "source/, samples/, rewrites/, metric/, timing/, latency/ and caches/"
         yield f"{home}/ is not there.{near} It holds {folders}"
         return
     source, metric = layout.model_source(model), layout.metric(model)
-    for folder in (source, layout.rewrites(model), metric, layout.timing(model)):
+    others = (layout.rewrites, layout.metric, layout.timing, layout.latency, layout.caches)
+    for folder in (source, *(place(model) for place in others)):
         if not folder.is_dir():
             make = f"mkdir -p {folder} && touch {folder}/.gitkeep"
             yield f"{folder}/ is not there; it may be empty but must exist: `{make}`"
     yield from _entry(source, spec["source"]["entry"], "source.entry")
     yield from _entry(metric, spec["metric"]["entry"], "metric.entry")
+    yield from _entry(layout.caches(model), spec["calibrate"]["import"], "calibrate.import")
 
 
 def _entry(folder: Path, entry: str | None, key: str) -> Iterator[str]:
@@ -70,12 +78,19 @@ def _names(folder: Path, pattern: str) -> list[str]:
     return sorted(name for name in found if "__pycache__" not in name and name != ".gitkeep")
 
 
-def _samples(model: str, spec: Any) -> Iterator[str]:
-    """The sample files, by their headers; only the validation samples need labels."""
+def _judging(document: params.Params) -> set[str]:
+    """Models with an engine that is searched for by the task metric, on calibration samples."""
+    autos = ((one["model"], one["auto"]) for one in document.param("engines").values())
+    return {m for m, auto in autos if auto and auto["budget"]["max_accuracy_drop"] is not None}
+
+
+def _samples(judging: set[str], model: str, spec: Any) -> Iterator[str]:
+    """The sample files, by their headers; validation samples need labels, others for a search."""
     if not layout.model_source(model).parent.is_dir():
         return
     for split in layout.SPLITS:
-        labels = spec["metric"]["labels"] if split == "validation" else None
+        judges = split == "validation" or (split == "calibration" and model in judging)
+        labels = spec["metric"]["labels"] if judges else None
         folder = layout.samples(model, split)
         try:
             samples.Split(folder=folder, inputs=spec["inputs"], labels=labels).check_headers()

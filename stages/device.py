@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The enginery authors
 # SPDX-License-Identifier: Apache-2.0
-"""Runs an engine on the GPU: errors against the exported graph, and latency. A command, no stage.
+"""Runs an engine on the GPU: errors against the exported graph, latency, layers.
 
-Its evidence, evidence/<engine>.device.json, is bound to the plan by SHA-256. Without a GPU it says
-so, exits with a code of its own and writes nothing.
+A command, no stage. Its evidence, evidence/<engine>.device.json, is bound to the plan by SHA-256;
+beside it lies a latency table, for `auto`. Without a GPU it says so, exits with a code of its own
+and writes nothing.
 """
 
 from __future__ import annotations
@@ -11,13 +12,24 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from stages.backends import gpu
-from stages.lib import console, errors, files, layout, mismatch, params, pins, plugins, samples
+from stages.backends import gpu, inspector
+from stages.lib import (
+    console,
+    errors,
+    files,
+    graphs,
+    layout,
+    mismatch,
+    params,
+    pins,
+    plugins,
+    samples,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
 
     from stages.backends.run_api import RunBackend
     from stages.lib import machine
@@ -50,7 +62,8 @@ def main(engine: str) -> None:
     runner = _runner(backend, engine, facts, found)
     profiles: Profiles = facts["details"]["profiles"]
     feeds = list(split.feeds(batch))
-    compared, latency = _measure(_reference(model, threads), runner, profiles, feeds)
+    compared, latency, seen = _measure(_reference(model, threads), runner, profiles, feeds)
+    about, table = _layers(engine, document, profiles, *seen)
 
     evidence = {
         "schema_version": SCHEMA_VERSION,
@@ -63,11 +76,13 @@ def main(engine: str) -> None:
         "reference": files.digests(layout.exported(model)),
         **compared,
         "latency": {"how": gpu.HOW, "warm_up_s": gpu.WARM_UP_S, "profiles": latency},
+        **about,
     }
     files.write_json(layout.device_evidence(engine), evidence)
     median = ", ".join(f"{entry['median_ms']:.3f} ms" for entry in latency)
     where = layout.device_evidence(engine)
     console.say(f"device {engine}: {found.name}, median latency {median} -> {where}")
+    inspector.tabulate(engine, document.param("engines"), found.name, table)
 
 
 def _installed() -> dict[str, str | None]:
@@ -130,13 +145,15 @@ def _reference(model: str, threads: int) -> Any:
 
 def _measure(
     reference: Any, runner: Any, profiles: Profiles, feeds: list[samples.Arrays]
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+) -> tuple[dict[str, Any], list[dict[str, Any]], tuple[str, dict[str, float]]]:
     from polygraphy.exception import PolygraphyException  # after `_runner`
 
     try:
         compared = _compare(reference, runner, profiles, feeds)
         with runner:
-            return compared, list(_latencies(runner, profiles, feeds[0]))
+            latency = list(gpu.latencies(runner, profiles, feeds[0]))
+            seen = gpu.layers(runner, gpu.at_opt(profiles[0], feeds[0]))
+            return compared, latency, seen
     except PolygraphyException as error:
         msg = f"the plan loaded, and failed when it ran: {error}"
         mend = "look at the messages above, and at the GPU's free memory (`nvidia-smi`)"
@@ -170,22 +187,33 @@ def _count(feeds: Sequence[Arrays]) -> int:
     return sum(len(next(iter(arrays.values()))) for arrays in feeds)
 
 
-def _latencies(runner: Any, profiles: Profiles, sample: Arrays) -> Iterator[dict[str, Any]]:
-    """Latency at each profile's `opt` shapes, on real samples repeated to fill them."""
-    for index, profile in enumerate(profiles):
-        shapes = {name: list(bounds["opt"]) for name, bounds in profile.items()}
-        feeds = {n: np.resize(a, shapes.setdefault(n, list(a.shape))) for n, a in sample.items()}
-        times = gpu.latency(runner, index, feeds)
-        median, p90, p99 = np.percentile(times, [50, 90, 99])
-        yield {
-            "profile": index,
-            "shapes": shapes,
-            "runs": len(times),
-            "min_ms": min(times),
-            "median_ms": float(median),
-            "p90_ms": float(p90),
-            "p99_ms": float(p99),
-        }
+def _layers(
+    engine: str, document: params.Params, profiles: Profiles, told: str, times: dict[str, float]
+) -> tuple[dict[str, Any], inspector.Table]:
+    """Evidence on layers and their times, and the table of times by node, which may be empty."""
+    from stages.quantization import compute, reading
+
+    graph = graphs.load(layout.typed(engine))
+    inputs = document.param(f"models.{document.param(f'engines.{engine}.model')}.inputs")
+    macs = compute.macs(graph, reading.sizes(inputs, profiles))
+    precisions = reading.precisions(graph.graph)
+    if document.param(f"engines.{engine}.precision") == "tf32":  # which the graph cannot say
+        precisions = {name: "tf32" if p == "fp32" else p for name, p in precisions.items()}
+    listed = inspector.parse(told)
+    table = inspector.table(times, listed, precisions, macs)
+    named = sum(sum(row.values()) for row in table.values())
+    why = None if table else "no timed layer names nodes" if times else "the profiler reports none"
+    evidence = {
+        "layers": inspector.summary(listed, macs),
+        "layer_times": {
+            "how": gpu.HOW_LAYERS,
+            "runs": gpu.LAYER_RUNS,
+            "total_ms": sum(times.values()),
+            "named_ms": named,
+            "reason": why,
+        },
+    }
+    return evidence, table
 
 
 if __name__ == "__main__":

@@ -63,6 +63,8 @@ def _mends(engine: str, model: str, names: list[str]) -> list[str]:
         )
     if "plan-header" in names:
         mends.append(f"`dvc repro --force build@{engine}` builds the plan with the pinned version")
+    if "precision" in names:
+        mends.append(f"report.json says what was kept and why; look at engines.{engine}.overrides")
     if keys := [f"engines.{engine}.gates.{name}" for name in names if "_" in name]:
         mends.append(f"if these figures are good enough, relax {_list(keys)} in params.yaml")
         mends.append(f"or give engines.{engine} another precision, method or overrides")

@@ -47,7 +47,13 @@ def main(model: str, like: str) -> None:
     tree["models"].insert(0, model, spec)
     tree["profiles"].insert(0, model, profile)
 
-    for folder in (layout.rewrites(model), layout.metric(model), layout.timing(model)):
+    for folder in (
+        layout.rewrites(model),
+        layout.metric(model),
+        layout.timing(model),
+        layout.latency(model),
+        layout.caches(model),
+    ):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".gitkeep").touch()
     text = io.StringIO()
@@ -101,6 +107,7 @@ def _model(spec: Any, model: str) -> Any:
             if name != _LABELS:
                 spec["inputs"][name] = _input(dtype, ["batch", *shape[1:]])
         spec["outputs"].append("output")
+    spec["calibrate"]["import"] = None  # the other's ranges are of another graph
     has_labels = _LABELS in arrays
     kind, output, labels = (
         ("top1", spec["outputs"][0], _LABELS) if has_labels else ("none", None, None)
@@ -151,6 +158,7 @@ def _profile(spec: Any, model: str, like: Any) -> Any:
 def _engine(engine: Any, model: str, template: Any, spec: Any) -> Any:
     first = next(iter(spec["inputs"].values()))["shape"][0]
     batch = first if isinstance(first, int) else template["validation_batch"]
+    engine["overrides"].clear()  # patterns over the other's names
     engine.update(model=model, profile=model, validation_batch=batch)
     if "timing_cache" in engine["builder"]:
         engine["builder"]["timing_cache"] = "none"  # the other's tactics are of another graph

@@ -2,91 +2,164 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clean graph -> strongly typed graph: the precision of an engine lives in its graph.
 
-fp32 and tf32 keep the graph (TF32 is a builder flag); fp16 and bf16 get casts; int8 gets Q/DQ fed
-with the calibration cache that the engine names. Inputs and outputs stay as they are.
+fp32 and tf32 keep the graph (TF32 is a builder flag); fp16 and bf16 get casts; int8 and fp8 get
+Q/DQ fed with the calibration cache that the engine names, and casts for what they leave over.
+auto becomes one of these by a search on the calibration samples. Inputs and outputs stay as they
+are.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import onnx_ir as ir
+from stages.backends import fusion
+from stages.lib import caches, console, errors, facts, files, graphs, layout, observed, params, pins
+from stages.quantization import decision, overrides, reading
+from stages.quantization.recipe import Recipe, apply
 
-from stages.lib import caches, console, errors, facts, files, graphs, layout, params, pins
-from stages.quantization import casts, overrides, qdq
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
-_LOW = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
+    import onnx_ir as ir
 
 
 def main(engine: str) -> None:
     """Write the typed graph of `engines.<engine>`."""
     document = params.load()
     versions = pins.toolchain(document, "precision")
-    model = document.param(f"engines.{engine}.model")
-    precision = document.param(f"engines.{engine}.precision")
-    method = document.param(f"engines.{engine}.method")
-    patterns = document.param(f"engines.{engine}.overrides")
-    cache, typed = layout.cache(model, method), layout.typed(engine)
+    used = _params(document, engine)
+    model = used[f"engines.{engine}.model"]
+    cache = layout.cache(model, used[f"engines.{engine}.method"])
+    seen, typed = layout.observations(model), layout.typed(engine)
 
     graph = graphs.load(layout.clean(model))
-    names = [node.name or "" for node in graph.graph]
-    kept = overrides.kept(names, patterns, f"engines.{engine}.overrides")
-    details = _type(graph, precision, files.need(cache).read_bytes(), cache.as_posix(), kept)
+    recipe = _recipe(graph, engine, used)
+    documents, read = {"decision.json": files.canonical_json(decision.NONE)}, []
+    if used[f"engines.{engine}.auto"] is not None:
+        read = [layout.samples(model, "calibration"), layout.metric(model), layout.latency(model)]
+        recipe, documents = _search(graph, recipe, engine, used, read)
+    details = apply(graph, recipe)
+    _refuse_useless(recipe, details)
     with files.writing(typed) as temporary:
         graphs.save(graph, temporary)
+    _write(documents, layout.search(engine), ".json")
+    _write(documents, layout.search_plots(engine), ".svg")
 
     facts.write(
         "precision",
         engine,
-        inputs=[layout.clean(model), cache],
-        outputs=[typed],
-        params={
-            f"engines.{engine}.method": method,
-            f"engines.{engine}.model": model,
-            f"engines.{engine}.overrides": patterns,
-            f"engines.{engine}.precision": precision,
-        },
+        inputs=[layout.clean(model), cache, seen, *read],
+        outputs=[typed, layout.search(engine), layout.search_plots(engine)],
+        params=used,
         versions=versions,
-        details={"precision": precision, **details},
+        details={"precision": recipe.precision, **details},
     )
-    console.say(f"precision {engine}: {precision} -> {typed}; {_summary(details)}")
+    told = f"auto, {recipe.precision}" if read else recipe.precision
+    console.say(f"precision {engine}: {told} -> {typed}; {_summary(recipe, details)}")
 
 
-def _type(
-    graph: ir.Model, precision: str, cache: bytes, where: str, kept: dict[str, str]
-) -> dict[str, Any]:
-    if precision in _LOW:
-        details = casts.to_low(graph, _LOW[precision], kept)
-        if not details["low"]:
-            raise _useless(precision, details["kept"], "a newer opset (bf16 convolutions need 22)")
-        return details
-    if precision == "int8":
-        details = qdq.quantize(graph, caches.parse(cache, where).scales, kept)
-        if not details["quantized"]:
-            raise _useless(precision, details["kept"], "a model with Conv, Gemm or MatMul")
-        return details
-    return {}
+def _params(document: params.Params, engine: str) -> dict[str, Any]:
+    """What the stage reads of params.yaml, by key."""
+    model = document.param(f"engines.{engine}.model")
+    profile = document.param(f"engines.{engine}.profile")
+    return {
+        f"engines.{engine}.auto": document.param(f"engines.{engine}.auto"),
+        f"engines.{engine}.backend": document.param(f"engines.{engine}.backend"),
+        f"engines.{engine}.method": document.param(f"engines.{engine}.method"),
+        f"engines.{engine}.model": model,
+        f"engines.{engine}.overrides": document.param(f"engines.{engine}.overrides"),
+        f"engines.{engine}.precision": document.param(f"engines.{engine}.precision"),
+        f"engines.{engine}.profile": profile,
+        f"engines.{engine}.remainder": document.param(f"engines.{engine}.remainder"),
+        f"engines.{engine}.smoothing": document.param(f"engines.{engine}.smoothing"),
+        f"models.{model}.inputs": document.param(f"models.{model}.inputs"),
+        f"models.{model}.metric": document.param(f"models.{model}.metric"),
+        f"models.{model}.observe.batch": document.param(f"models.{model}.observe.batch"),
+        f"models.{model}.threads": document.param(f"models.{model}.threads"),
+        f"profiles.{profile}": document.param(f"profiles.{profile}"),
+    }
 
 
-def _useless(precision: str, kept: list[dict[str, str]], needed: str) -> errors.GraphError:
-    reasons = sorted({f"{entry['op']}: {entry['reason']}" for entry in kept})
+def _own(used: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of the engine and its model, by the last word of their keys."""
+    profiles = "profiles."
+    return {k.rpartition(".")[2]: v for k, v in used.items() if not k.startswith(profiles)}
+
+
+def _recipe(graph: ir.Model, engine: str, used: Mapping[str, Any]) -> Recipe:
+    """The recipe that params, ranges and observations give, before any search."""
+    own = _own(used)
+    model, remainder = own["model"], own["remainder"]
+    cache, seen = layout.cache(model, own["method"]), layout.observations(model)
+    maxima = observed.read(seen)
+    observed.require_graph(layout.clean(model), maxima.graph_digest, seen.as_posix())
+    ops = {node.name or "": node.op_type for node in graph.graph}
+    chosen = overrides.chosen(ops, own["overrides"], f"engines.{engine}.overrides")
+    scales: Mapping[str, float] = {}
+    floats: Mapping[str, str] = {}
+    if remainder:  # only what quantizes has ranges; none.cache holds none
+        scales = caches.parse(files.need(cache).read_bytes(), cache.as_posix()).scales
+        floats = fusion.useless(own["backend"], ops)
+    return Recipe(
+        precision=own["precision"],
+        remainder=remainder or own["precision"],
+        chosen={**dict.fromkeys(floats, remainder), **chosen},
+        why={name: reason for name, reason in floats.items() if name not in chosen},
+        scales=scales,
+        maxima=maxima.maxima,
+        channels=maxima.channels,
+        smoothing=own["smoothing"],
+        sizes=reading.sizes(own["inputs"], used[f"profiles.{own['profile']}"]),
+    )
+
+
+def _search(
+    graph: ir.Model, recipe: Recipe, engine: str, used: Mapping[str, Any], read: list[Path]
+) -> tuple[Recipe, dict[str, bytes]]:
+    """The recipe that a search on the calibration samples finds, and its documents by name."""
+    from stages.quantization import searching  # ONNX Runtime, which others do without
+
+    own = _own(used)
+    task = searching.Task(
+        engine=engine,
+        **{key: own[key] for key in ("auto", "method", "overrides", "inputs", "metric")},
+        **{key: own[key] for key in ("batch", "threads")},
+        samples=read[0],
+        metric_folder=read[1],
+        latency=read[2],
+    )
+    return searching.search(graph, recipe, task)
+
+
+def _write(documents: Mapping[str, bytes], path: Path, suffix: str) -> None:
+    with files.writing(path) as folder:
+        folder.mkdir()
+        for name in (name for name in documents if name.endswith(suffix)):
+            (folder / name).write_bytes(documents[name])
+
+
+def _refuse_useless(recipe: Recipe, details: Mapping[str, Any]) -> None:
+    """An engine of which nothing is in the precision asked for would only mislead."""
+    asked = "fp32" if recipe.precision == "tf32" else recipe.precision
+    if asked == "fp32" or details["layers"].get(asked):
+        return
+    reasons = sorted({f"{entry['op']}: {entry['reason']}" for entry in details["kept"]})
     # Without shape inference no later stage knows what is float32.
     unknown = "no candidate is known to be float32 (sanitize.passes should hold infer-shapes)"
-    msg = f"no node of the graph can run in {precision}: {'; '.join(reasons) or unknown}"
-    return errors.GraphError(msg, mend=f"it needs {needed}; or look at the overrides")
+    msg = f"no node of the graph can run in {asked}: {'; '.join(reasons) or unknown}"
+    needed = "Conv, Gemm or MatMul with constant weights" if recipe.form else "float32 nodes"
+    raise errors.GraphError(msg, mend=f"it needs {needed}; or look at the overrides")
 
 
-def _summary(details: dict[str, Any]) -> str:
-    if "low" in details:
-        low = sum(details["low"].values())
-        return f"{low} nodes low, {details['casts']} casts, {len(details['kept'])} kept"
-    if "quantized" in details:
-        counts = details["scales"]
-        return (
-            f"{sum(details['quantized'].values())} nodes quantized, {len(details['kept'])} kept;"
-            f" {counts['used']} of {counts['observed']} ranges used"
-        )
-    return "graph unchanged"
+def _summary(recipe: Recipe, details: Mapping[str, Any]) -> str:
+    parts = [f"{count} nodes {name}" for name, count in details["layers"].items()]
+    parts += [f"{share:.0%} of compute {name}" for name, share in details["compute"].items()]
+    if recipe.form is not None:
+        parts.append("{used} of {observed} ranges used".format_map(details["scales"]))
+    if details["overflow"]:
+        parts.append(f"{len(details['overflow'])} kept float32, as FP16 would overflow")
+    return ", ".join(parts)
 
 
 if __name__ == "__main__":

@@ -29,16 +29,18 @@ _HEAD = (
     "verdict",
 )
 _LEFT = 3
+_UNKNOWN = "-"
 
 
 def main() -> None:
     """Print the table."""
     document = params.load()
     digest = functools.cache(files.sha256)
-    rows = [
-        (engine, settings["precision"], settings["profile"], *_row(document, engine, digest))
-        for engine, settings in document.param("engines").items()
-    ]
+    rows = []
+    for engine, settings in document.param("engines").items():
+        figures = _row(document, engine, digest)
+        precision = _precision(engine, settings["precision"], known=figures[0] != _UNKNOWN)
+        rows.append((engine, precision, settings["profile"], *figures))
     console.say("\n" + _render([_HEAD, *rows]))
     console.say(
         "\nFigures are of the typed graph on this CPU against the exported model, on the validation"
@@ -55,7 +57,7 @@ def _row(document: params.Params, engine: str, digest: Callable[[Path], str]) ->
     ]
     reasons = (facts.outdated(document, stage, name, digest) for stage, name in chain)
     if reason := next(filter(None, reasons), None):
-        return ("-", "-", "-", "-", "-", f"none: {reason}")
+        return (*[_UNKNOWN] * 5, f"none: {reason}")
     report, verdict = (
         files.read_json(layout.report(engine)),
         files.read_json(layout.verdict(engine)),
@@ -70,6 +72,16 @@ def _row(document: params.Params, engine: str, digest: Callable[[Path], str]) ->
         _worst(outputs, "max_abs", max),
         _verdict(verdict, packaged=layout.package(engine).exists()),
     )
+
+
+def _precision(engine: str, asked: str, *, known: bool) -> str:
+    """The precision asked for; of auto also what it chose."""
+    if asked != "auto" or not known:
+        return asked
+    decision = files.read_json(layout.search(engine) / "decision.json")["decision"]
+    if decision["precision"] != "int8":
+        return f"auto: {decision['precision']}"
+    return "auto: int8 {nodes}/{of}".format_map(decision["int8"])
 
 
 def _worst(outputs: Any, key: str, choose: Any) -> str:

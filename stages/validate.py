@@ -10,6 +10,7 @@ The measurements, numbered as in the report:
 4. task-metric: the task metric of both on the validation samples.
 5. coverage: share of validation activations outside the calibrated ranges.
 6. device: the plan on a GPU; never run by a stage, whose result must not depend on the machine.
+7. precision: what the typed graph computes in, as the parser takes it; not as compiled.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stages.backends import emulation, fusion, task
 from stages.backends.onnxruntime import run as onnxruntime
-from stages.checks import card, coverage, emulation, interface, numerics, plan_header, task
+from stages.checks import card, coverage, interface, numerics, plan_header
 from stages.lib import console, facts, files, graphs, layout, params, pins, samples
+from stages.quantization import reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +41,8 @@ def main(engine: str) -> None:
     metric = document.param(f"models.{model}.metric")
     threads = document.param(f"models.{model}.threads")
     packages = document.param(f"toolchain.{backend}.packages")
+    profile = document.param(f"engines.{engine}.profile")
+    shapes = document.param(f"profiles.{profile}")
     exported, typed = layout.exported(model), layout.typed(engine)
     plan = files.need(layout.plan(engine))
     folder = layout.samples(model, "validation")
@@ -45,7 +50,7 @@ def main(engine: str) -> None:
 
     errors, judged = _compare(exported, typed, split, size, threads, metric, layout.metric(model))
     numeric = {
-        "arithmetic": emulation.describe(precision),
+        "arithmetic": emulation.describe(precision, graphs.load(typed)),
         "samples": split.count(),
         "outputs": errors,
     }
@@ -56,6 +61,9 @@ def main(engine: str) -> None:
         _entry(4, "task-metric", judged, "models.<m>.metric.kind is none"),
         _entry(5, "coverage", _cover(typed, split, size, threads), "no activation is quantized"),
         _not_run(6, "device", f"no stage uses a GPU: `python -m stages.device {engine}`"),
+        _entry(
+            7, "precision", _read_back(typed, precision, backend, reading.sizes(inputs, shapes))
+        ),
     ]
     report: dict[str, Any] = {"schema_version": 1, "engine": engine, "model": model}
     report |= {"precision": precision, "backend": backend, "measurements": measurements}
@@ -74,10 +82,12 @@ def main(engine: str) -> None:
             f"engines.{engine}.backend": backend,
             f"engines.{engine}.model": model,
             f"engines.{engine}.precision": precision,
+            f"engines.{engine}.profile": profile,
             f"engines.{engine}.validation_batch": size,
             f"models.{model}.inputs": inputs,
             f"models.{model}.metric": metric,
             f"models.{model}.threads": threads,
+            f"profiles.{profile}": shapes,
         },
         versions=versions,
         details={},
@@ -135,6 +145,7 @@ def _compare(
 
 def _cover(typed: Path, split: samples.Split, size: int, threads: int) -> dict[str, Any] | None:
     graph = graphs.load(typed)
+    emulation.emulate(graph)
     limits = coverage.open_up(graph)
     if not limits:
         return None
@@ -148,6 +159,18 @@ def _cover(typed: Path, split: samples.Split, size: int, threads: int) -> dict[s
             for feeds in split.feeds(size):
                 found.add({**feeds, **runner.infer(feeds)})
     return found.result()
+
+
+def _read_back(typed: Path, asked: str, backend: str, sizes: dict[str, int]) -> dict[str, Any]:
+    graph = graphs.load(typed)
+    shares = reading.shares(graph, sizes)
+    return {
+        "asked": asked,
+        "layers": shares["layers"],
+        "compute": shares["compute"],
+        "kept": reading.kept(graph.graph),
+        "notes": fusion.notes(backend, shares["ops"]),
+    }
 
 
 def _headline(report: dict[str, Any]) -> dict[str, Any]:

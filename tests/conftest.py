@@ -77,7 +77,7 @@ def make(root: Path) -> Project:
     (root / "stages").symlink_to(ROOT / "stages")
     project.write(_params(project.params()))
     home = root / "models" / MODEL
-    for name in ("source", "rewrites", "metric", "timing"):
+    for name in ("source", "rewrites", "metric", "timing", "latency", "caches"):
         (home / name).mkdir(parents=True)
     source = zoo.tiny()
     (home / "source" / "net.onnx").write_bytes(source.SerializeToString())
@@ -101,7 +101,7 @@ def _params(real: Any) -> Any:
         "outputs": ["logits"],
         "opset": None,
         "threads": 1,
-        "observe": {"batch": 8, "bins": 256},
+        "observe": {"batch": 8, "bins": 256, "memory_mib": 64},
     }
     engines = {
         f"{MODEL}-{kind}": real["engines"][f"digits-{kind}-b64"]

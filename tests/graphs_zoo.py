@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from stages.backends.onnxruntime import run as onnxruntime
 from stages.lib import layout
+from stages.quantization import casts
+from stages.quantization.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -150,6 +153,49 @@ def attention() -> onnx.ModelProto:
     )
 
 
+def block() -> onnx.ModelProto:
+    """One layer of a transformer, two heads: [N, L, 16] -> [N, L, 16]."""
+    heads, size = 2, 8
+    width = heads * size
+    nodes = [node("LayerNormalization", ["x", "one", "zero"], ["n1"], name="norm_1", axis=-1)]
+    for k in "qkv":
+        perm = [0, 2, 3, 1] if k == "k" else [0, 2, 1, 3]
+        nodes += [
+            node("MatMul", ["n1", f"w{k}"], [f"{k}0"], name=f"project_{k}"),
+            node("Add", [f"{k}0", "bias"], [f"{k}1"], name=f"bias_{k}"),
+            node("Reshape", [f"{k}1", "split"], [f"{k}2"], name=f"split_{k}"),
+            node("Transpose", [f"{k}2"], [f"{k}3"], name=f"turn_{k}", perm=perm),
+        ]
+    nodes += [
+        node("MatMul", ["q3", "k3"], ["s"], name="scores"),
+        node("Mul", ["s", "root"], ["s1"], name="scale_scores"),
+        node("Softmax", ["s1"], ["p"], name="softmax", axis=-1),
+        node("MatMul", ["p", "v3"], ["o"], name="weigh"),
+        node("Transpose", ["o"], ["o1"], name="turn_back", perm=[0, 2, 1, 3]),
+        node("Reshape", ["o1", "join"], ["o2"], name="join_heads"),
+        node("MatMul", ["o2", "wo"], ["o3"], name="project_o"),
+        node("Add", ["o3", "x"], ["r"], name="residual_1"),
+        node("LayerNormalization", ["r", "one", "zero"], ["n2"], name="norm_2", axis=-1),
+        node("MatMul", ["n2", "w1"], ["h"], name="up"),
+        node("Gelu", ["h"], ["h1"], name="gelu"),
+        node("MatMul", ["h1", "w2"], ["h2"], name="down"),
+        node("Add", ["h2", "r"], ["y"], name="residual_2"),
+    ]
+    constants = [
+        const("one", np.ones(width)),
+        const("zero", np.zeros(width)),
+        const("root", size**-0.5),
+        const("split", [0, 0, heads, size], np.int64),
+        const("join", [0, 0, width], np.int64),
+        weight("bias", width, scale=0.1),
+        *(weight(f"w{k}", width, width, scale=0.2) for k in "qkvo"),
+        weight("w1", width, 4 * width, scale=0.2),
+        weight("w2", 4 * width, width, scale=0.2),
+    ]
+    ends = [face("x", "batch", "seq", width)], [face("y", "batch", "seq", width)]
+    return model(nodes, *ends, constants)
+
+
 def branch(*, identity: bool = False) -> onnx.ModelProto:
     """An If that reads values of the outer graph; with `identity`, one branch only hands one on."""
     then = helper.make_graph(
@@ -194,6 +240,38 @@ def loop() -> onnx.ModelProto:
         [face("z", "batch", 4)],
         [weight("w", 4, 4, scale=0.5), const("rounds", 3, np.int64)],
     )
+
+
+def lower(model: ir.Model, low: ir.DataType, *kept: str) -> dict[str, Any]:
+    """All nodes but the `kept` in a low type, in place; ops, what was left, and casts."""
+    types, left = casts.decide(model, lambda _: low, dict.fromkeys(kept, "an override keeps it"))
+    ops = sorted(item.op_type for item in types)
+    count = casts.lower(model, types, [])
+    return {"low": {op: ops.count(op) for op in ops}, "kept": left, "casts": count}
+
+
+def recipe(precision: str, scales: dict[str, float], **others: Any) -> Recipe:
+    """A recipe with nothing in it but what is given."""
+    base = Recipe(
+        precision=precision,
+        remainder="fp32",
+        chosen={},
+        scales=scales,
+        maxima={},
+        channels={},
+        smoothing=None,
+    )
+    return dataclasses.replace(base, **others)
+
+
+def observed(proto: onnx.ModelProto, feeds: Arrays) -> dict[str, float]:
+    """Largest |x| of every float activation, inputs included."""
+    model = typed(proto)
+    made = [value for item in model.graph for value in item.outputs]
+    opened = [v for v in made if v.dtype == ir.DataType.FLOAT and v not in model.graph.outputs]
+    model.graph.outputs.extend(opened)
+    found = {**infer(model, feeds), **feeds}
+    return {n: float(np.abs(a).max()) for n, a in found.items() if a.dtype == np.float32}
 
 
 def halved(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -4,14 +4,18 @@
 
 from __future__ import annotations
 
+import struct
+import subprocess
+import sys
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from stages import calibrate
+from stages import calibrate, export, observe, sanitize
 from stages.calibration import methods, observations
-from stages.lib import caches, errors, files, layout
+from stages.lib import caches, errors, files, layout, observed, schema
 
 if TYPE_CHECKING:
     from tests.conftest import Project
@@ -20,7 +24,15 @@ METHODS = {
     "minmax": "MinMaxCalibration",
     "entropy": "EntropyCalibration2",
     "percentile": "LegacyCalibration",
+    "mse": "EntropyCalibration2",
 }
+
+
+@pytest.fixture
+def calibrated(project: Project) -> Project:
+    for stage in (export, sanitize, observe, calibrate):
+        stage.main("tiny")
+    return project
 
 
 def read(method: str) -> caches.Cache:
@@ -28,53 +40,135 @@ def read(method: str) -> caches.Cache:
     return caches.parse(path.read_bytes(), str(path))
 
 
-@pytest.mark.usefixtures("built")
+def ranged() -> tuple[observations.Arrays, list[str]]:
+    """Observations, and the names of tensors with a histogram."""
+    found = observations.read(layout.observations("tiny"))
+    return found, [str(found["names"][place]) for place in found["ranged"]]
+
+
+@pytest.mark.usefixtures("calibrated")
 def test_one_cache_for_each_method_with_its_own_header() -> None:
-    observed = observations.read(layout.observations("tiny"))
+    _, names = ranged()
     for method, algorithm in METHODS.items():
         cache = read(method)
         assert (cache.version, cache.algorithm) == (101601, algorithm)
-        assert list(cache.scales) == observed["names"].tolist()
-    assert layout.cache("tiny", "none").read_bytes() == b"no ranges\n"
+        assert list(cache.scales) == names
+    for method in ("none", "imported"):
+        assert layout.cache("tiny", method).read_bytes() == b"no ranges\n"
 
 
-@pytest.mark.usefixtures("built")
+@pytest.mark.usefixtures("calibrated")
 def test_scales_are_the_ranges_over_127_levels() -> None:
-    observed = observations.read(layout.observations("tiny"))
-    for index, name in enumerate(observed["names"]):
-        maximum = observed["maxima"][index]
-        width = 2.0 ** observed["exponents"][index] / int(observed["bins"])
-        entropy = methods.entropy(observed["counts"][index], width)
-        percent = methods.percentile(observed["counts"][index], width, float(maximum), 99.99)
-        minmax = methods.minmax(float(maximum), int(observed["bins"]))
-        assert read("minmax").scales[name] == np.float32(minmax / 127)
-        assert read("entropy").scales[name] == np.float32(entropy / 127)
-        assert read("percentile").scales[name] == np.float32(percent / 127)
-        assert entropy <= 2 * maximum
+    found, names = ranged()
+    for row, name in enumerate(names):
+        maximum = float(found["maxima"][found["ranged"][row]])
+        width = 2.0 ** found["exponents"][row] / int(found["bins"])
+        counts = found["counts"][row]
+        wanted = {
+            "minmax": methods.minmax(maximum, int(found["bins"])),
+            "entropy": methods.entropy(counts, width),
+            "percentile": methods.percentile(counts, width, maximum, 99.99),
+            "mse": methods.mse(counts, width, int(found["zeros"][row])),
+        }
+        for method, value in wanted.items():
+            assert read(method).scales[name] == np.float32(value / 127), method
+            assert value <= 2 * maximum
 
 
-def test_version_and_percentile_are_the_params(built: Project) -> None:
+def test_version_algorithms_and_percentile_are_the_params(calibrated: Project) -> None:
     before = {method: layout.cache("tiny", method).read_bytes() for method in METHODS}
-    built.set("models.tiny.calibrate", {"cache_version": 110400, "percentile": 90})
+    algorithms = {"percentile": "Mine", "mse": "Yours"}
+    settings = {"cache_version": 110400, "percentile": 90, "algorithms": algorithms, "import": None}
+    calibrated.set("models.tiny.calibrate", settings)
     calibrate.main("tiny")
     assert read("minmax").version == 110400
+    assert (read("percentile").algorithm, read("mse").algorithm) == ("Mine", "Yours")
     assert read("minmax").scales == caches.parse(before["minmax"], "").scales
     new, old = read("percentile").scales, caches.parse(before["percentile"], "").scales
-    assert all(new[name] < old[name] for name in ("x", "a", "c"))
+    assert all(new[name] < old[name] for name in new)
 
 
-def test_a_tensor_without_a_range_gets_zero_and_is_told(built: Project) -> None:
-    observed = observations.read(layout.observations("tiny"))
-    observed["maxima"][observed["names"] == "e"] = 0.0
-    observed["maxima"][observed["names"] == "x"] = np.inf
-    observations.write(layout.observations("tiny"), observed)
+@pytest.mark.usefixtures("calibrated")
+def test_a_tensor_without_a_range_gets_zero_and_is_told() -> None:
+    found, names = ranged()
+    dead = sorted([names[0], names[-1]])
+    found["maxima"][found["names"] == dead[0]] = 0.0
+    found["maxima"][found["names"] == dead[1]] = np.inf
+    observations.write(layout.observations("tiny"), found)
     calibrate.main("tiny")
     for method in METHODS:
-        assert [name for name, scale in read(method).scales.items() if scale == 0] == ["e", "x"]
+        assert [name for name, scale in read(method).scales.items() if scale == 0] == dead
     told = files.read_json(layout.facts("calibrate", "tiny"))["details"]
-    assert told["without_range"] == ["e", "x"]
-    assert (told["samples"], told["tensors"]) == (24, 9)
-    assert built.root.is_dir()
+    assert told["without_range"] == dead
+    assert (told["samples"], told["tensors"], told["imported"]) == (24, len(names), None)
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_ranges_json_holds_what_the_caches_cannot() -> None:
+    found, names = ranged()
+    made = files.read_json(layout.ranges("tiny"))
+    assert schema.problems(made, schema.read(layout.schema("ranges"))) == []
+    assert list(made["tensors"]) == names
+    assert made["graph_digest"] == observed.graph_digest(layout.clean("tiny"))
+    assert made["data_digest"] == str(found["data"])
+    for name, entry in made["tensors"].items():
+        assert entry["methods"]["minmax"]["clipped"] == 0
+        for method in METHODS:
+            limit = entry["methods"][method]["range"]
+            assert np.float32(limit / 127) == np.float32(read(method).scales[name])
+
+
+def put(project: Project, name: str, *rows: str) -> None:
+    """A cache from elsewhere, of all tensors of the graph unless `rows` says other."""
+    _, names = ranged()
+    made = rows or [f"{tensor}: {index + 0x3C000000:x}" for index, tensor in enumerate(names)]
+    extra = ["(Unnamed Layer* 3) [Constant]_output: 3c010a14", "a: b: 3C010A14"]
+    text = "\n".join(["TRT-8601-MinMaxCalibration", *made, *extra]) + "\n"
+    (project.root / layout.caches("tiny") / name).write_text(text)
+    project.set("models.tiny.calibrate.import", name)
+
+
+def test_a_cache_from_elsewhere_is_a_method(calibrated: Project) -> None:
+    before = {method: layout.cache("tiny", method).read_bytes() for method in METHODS}
+    put(calibrated, "trt 8.cache")
+    calibrate.main("tiny")
+    assert {method: layout.cache("tiny", method).read_bytes() for method in METHODS} == before
+    _, names = ranged()
+    cache = read("imported")
+    assert (cache.version, cache.algorithm) == (101601, "MinMaxCalibration")
+    bits = [struct.pack(">f", scale).hex() for scale in cache.scales.values()]
+    assert bits == [f"{0x3C000000 + index:x}" for index in range(len(names))]
+    made = files.read_json(layout.ranges("tiny"))
+    assert schema.problems(made, schema.read(layout.schema("ranges"))) == []
+    told = made["imported"]
+    assert (told["version"], told["not_in_the_graph"], told["used"]) == (8601, 2, len(names))
+    first = made["tensors"][names[0]]["methods"]["imported"]
+    assert first["range"] == cache.scales[names[0]] * 127
+
+
+def test_a_cache_of_another_graph_is_refused_and_nothing_is_left(calibrated: Project) -> None:
+    for path in layout.cache("tiny", "none").parent.iterdir():
+        path.unlink()
+    put(calibrated, "other.cache", "conv_9: 3c010a14")
+    with pytest.raises(errors.CalibrationError, match=r"other\.cache does not fit the graph"):
+        calibrate.main("tiny")
+    assert not layout.ranges("tiny").exists()
+    assert not layout.cache("tiny", "imported").exists()
+
+
+def test_a_killed_run_leaves_nothing_half_written(calibrated: Project) -> None:
+    folder = layout.ranges("tiny").parent
+    assert calibrated.run("calibrate", "tiny").returncode == 0
+    old = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for delay in (0.2, 0.4, 0.5, 0.6):
+        command = [sys.executable, "-m", "stages.calibrate", "tiny"]
+        with subprocess.Popen(command, cwd=calibrated.root, stdout=subprocess.DEVNULL) as process:
+            time.sleep(delay)
+            process.kill()
+        # The same ranges again: whenever the kill comes, each file is whole.
+        assert {name: (folder / name).read_bytes() for name in old} == old
+    assert calibrated.run("calibrate", "tiny").returncode == 0
+    assert sorted(path.name for path in folder.iterdir()) == sorted(old)
 
 
 @pytest.mark.usefixtures("project")

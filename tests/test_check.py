@@ -26,7 +26,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(ROOT / "schemas/params.schema.json", tmp_path / "schemas")
     shutil.copy(ROOT / "schemas/examples/good/params-minimal.yaml", tmp_path / "params.yaml")
     model = tmp_path / "models/digits"
-    for folder in ("source", "rewrites", "metric", "timing"):
+    for folder in ("source", "rewrites", "metric", "timing", "latency", "caches"):
         (model / folder).mkdir(parents=True)
     (model / "source/model.py").write_text("def load(): ...\n")
     for split in ("probe", "calibration", "validation"):
@@ -90,7 +90,7 @@ def test_wrong_samples_alone_are_an_error_of_samples(project: Path) -> None:
     with pytest.raises(errors.SamplesError, match="3 mistakes in the files") as caught:
         check.main()
     rows = caught.value.what.split("\n")
-    assert "models/digits/samples/probe holds no .npz file" in rows[0]
+    assert "models/digits/samples/probe holds no .npz, .npy or .py file" in rows[0]
     assert "'image' has shape [3, 1, 9, 9], params.yaml says ['batch', 1, 8, 8]" in rows[1]
     assert "lacks the array 'label'; it holds: image" in rows[2]
 
@@ -134,9 +134,21 @@ def test_exit_codes_of_the_command(project: Path) -> None:
     failed = run(project)
     assert failed.returncode == errors.ParamsError.exit_code == 2
     assert failed.stderr == (
-        "\ncheck: params.yaml:44:16: engines.digits-int8.precision: 'int9' is not allowed;"
-        " allowed: bf16, fp16, fp32, int8, tf32. Did you mean 'int8'?\n"
+        "\ncheck: params.yaml:49:16: engines.digits-int8.precision: 'int9' is not allowed;"
+        " allowed: auto, bf16, fp16, fp32, fp8, int8, tf32. Did you mean 'int8'?\n"
         "1 mistake in params.yaml\n\n"
         "To mend it: edit params.yaml, then `python -m stages.check`\n\n"
     )
     assert run(project, "superfluous").returncode == 64
+
+
+def test_a_search_by_the_task_metric_needs_labels(project: Path) -> None:
+    shutil.copy(ROOT / "schemas/examples/good/params-quantized.yaml", project / "params.yaml")
+    text = (project / "params.yaml").read_text()
+    with pytest.raises(errors.SamplesError, match=r"calibration/000\.npz lacks the array 'label'"):
+        check.main()
+    (project / "params.yaml").write_text(text.replace("drop: 0.005", "drop: null"))
+    check.main()
+    (project / "params.yaml").write_text(text)
+    write(project / "models/digits/samples/calibration/000.npz", labels=True)
+    check.main()

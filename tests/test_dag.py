@@ -214,9 +214,8 @@ def layout_paths() -> set[str]:
 
 def test_paths_of_dvc_yaml_are_those_of_layout() -> None:
     known = layout_paths() | {"models"}
-    known |= {
-        f"artifacts/calibration/*/{m}.cache" for m in ("none", "minmax", "entropy", "percentile")
-    }
+    methods = ("none", "minmax", "entropy", "percentile", "mse", "imported")
+    known |= {f"artifacts/calibration/*/{method}.cache" for method in methods}
     for name in STAGES:
         stage = body(name)
         paths = [p for kind in ("deps", "outs", "metrics", "plots") for p in stage.get(kind, [])]

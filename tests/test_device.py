@@ -148,8 +148,8 @@ def write_graph(folder: Path, *, scale: bool) -> None:
     shape: list[int | str] = ["batch", 1, 8, 8]
     nodes = [
         helper.make_node("Constant", [], ["s"], value_float=1.01 if scale else 1.0),
-        helper.make_node("Mul", ["image", "s"], ["m"]),
-        helper.make_node("Flatten", ["m"], ["logits"]),
+        helper.make_node("Mul", ["image", "s"], ["m"], name="mul"),
+        helper.make_node("Flatten", ["m"], ["logits"], name="flatten"),
     ]
     image = helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, shape)
     logits = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, None)
@@ -183,6 +183,8 @@ def test_evidence_is_bound_to_the_plan_and_fits_its_schema(
         return [1.0, 2.0, 3.0]
 
     monkeypatch.setattr(gpu, "latency", latency)
+    told = '{"Layers": ["mul", "flatten"], "Bindings": []}'
+    monkeypatch.setattr(gpu, "layers", lambda *_: (told, {"flatten": 0.5, "copy": 0.25}))
     device.main(ENGINE)
 
     evidence = json.loads((project / layout.device_evidence(ENGINE)).read_bytes())
@@ -194,6 +196,17 @@ def test_evidence_is_bound_to_the_plan_and_fits_its_schema(
     assert timed == [(0, (16, 1, 8, 8))]
     entry = evidence["latency"]["profiles"][0]
     assert (entry["median_ms"], entry["runs"]) == (2.0, 3)
+    assert entry["shapes"] == {"image": [16, 1, 8, 8]}
+    assert evidence["layers"]["count"] == 2
+    assert "names of layers only" in evidence["layers"]["reason"]
+    assert [evidence["layer_times"][key] for key in ("total_ms", "named_ms")] == [0.75, 0.5]
+    for path in (layout.engine_latency(ENGINE), layout.model_latency("digits")):
+        table = json.loads(path.read_bytes())
+        assert table == {
+            "schema_version": 1,
+            "device": "a GPU",
+            "layers": {"flatten": {"fp32": 0.5}},
+        }
     with np.load(next(layout.samples("digits", "validation").glob("*.npz"))) as arrays:
         total = len(arrays["image"])
     assert evidence["samples"] == {"batch": 64, "profile": 0, "used": total, "left_out": 0}

@@ -60,7 +60,7 @@ def test_facts_bind_report_and_verdict() -> None:
 
 def test_refusal_says_figure_limit_and_what_to_do(report: dict[str, Any]) -> None:
     noisy(report)
-    with pytest.raises(errors.GateError, match=r"fails 2 of 8 rules") as caught:
+    with pytest.raises(errors.GateError, match=r"fails 2 of 9 rules") as caught:
         gate.main(ENGINE)
     text = caught.value.paragraph()
     assert "max_accuracy_drop  0.488281  0.01" in text

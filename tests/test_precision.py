@@ -11,10 +11,13 @@ import onnx
 import pytest
 
 from stages import precision
-from stages.lib import caches, errors, files, graphs, layout
+from stages.lib import caches, errors, files, graphs, layout, observed
+from stages.quantization import reading
 from tests import graphs_zoo as zoo
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import Project
 
 pytestmark = pytest.mark.usefixtures("built")
@@ -40,7 +43,9 @@ def test_fp32_and_tf32_keep_the_graph(built: Project, kind: str) -> None:
     precision.main("tiny-fp32")
     assert typed("fp32") == (layout.clean("tiny") / "model.onnx").read_bytes()
     told = files.read_json(layout.facts("precision", "tiny-fp32"))
-    assert told["details"] == {"precision": kind}
+    assert told["details"]["precision"] == kind
+    assert set(told["details"]["layers"]) == {"fp32"}
+    assert told["details"]["kept"] == []
 
 
 def test_the_int8_graph_carries_the_scales_of_the_cache_it_names(built: Project) -> None:
@@ -60,7 +65,8 @@ def test_the_int8_graph_carries_the_scales_of_the_cache_it_names(built: Project)
     told = files.read_json(layout.facts("precision", "tiny-int8"))
     assert "artifacts/calibration/tiny/minmax.cache" in told["inputs"]
     assert told["details"]["quantized"] == {"Add": 1, "Conv": 2, "Gemm": 1}
-    assert told["details"]["scales"] == {"observed": 9, "used": 3, "unused": 6}
+    assert told["details"]["scales"] == {"observed": 3, "used": 3, "unused": 0}
+    assert told["details"]["layers"] == {"fp32": 5, "int8": 3}
 
 
 def test_a_cast_engine_does_not_read_ranges(built: Project) -> None:
@@ -79,7 +85,7 @@ def test_an_override_keeps_a_node_float32(
     told = files.read_json(layout.facts("precision", "tiny-int8"))["details"]
     assert told["quantized"] == {"Gemm": 1}
     assert [entry["node"] for entry in told["kept"]] == ["conv_1", "conv_2"]
-    assert "1 nodes quantized, 2 kept; 1 of 9 ranges used" in capsys.readouterr().out
+    assert "7 nodes fp32, 1 nodes int8, 100% of compute fp32" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", ["fp16", "int8"])
@@ -103,12 +109,66 @@ def test_a_graph_of_which_nothing_can_be_typed(built: Project, kind: str) -> Non
     assert "Conv: an override keeps it; " in caught.value.what
 
 
+def observed_again(root: Path) -> None:
+    """The observations, as if they were of the graph that lies there now."""
+    path = root / layout.observations("tiny")
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    arrays["graph"] = np.array(observed.graph_digest(layout.clean("tiny")))
+    np.savez(path, allow_pickle=False, **arrays)
+
+
+def test_observations_of_another_graph_are_refused(built: Project) -> None:
+    path = built.root / layout.clean("tiny") / "model.onnx"
+    proto = onnx.load(path)
+    proto.graph.node[0].doc_string = "another"
+    onnx.save(proto, path)
+    with pytest.raises(errors.CalibrationError, match=r"observations\.npz was made for the graph"):
+        precision.main("tiny-fp16")
+
+
+@pytest.mark.parametrize("remainder", ["fp16", "bf16"])
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+def test_a_quantized_engine_with_a_low_remainder(built: Project, kind: str, remainder: str) -> None:
+    built.set("engines.tiny-int8.precision", kind)
+    built.set("engines.tiny-int8.remainder", remainder)
+    if kind == "fp8":
+        built.set("engines.tiny-int8.builder.compute_capabilities", ["sm89"])
+    precision.main("tiny-int8")
+    proto = onnx.load_from_string(typed("int8"))
+    onnx.checker.check_model(proto, full_check=True)
+    told = files.read_json(layout.facts("precision", "tiny-int8"))["details"]
+    assert told["layers"] == {kind: 3, remainder: 5}
+    assert told["opset"] == {"from": 22, "to": 23}
+    decided = files.read_json(layout.search("tiny-int8") / "decision.json")
+    assert decided["searched"] is False
+
+
+def test_an_overflow_is_kept_and_told_by_observed_maxima(
+    built: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = built.root / layout.observations("tiny")
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    arrays["maxima"] = np.where(arrays["names"] == "b", 70000.0, arrays["maxima"]).astype("f4")
+    np.savez(path, allow_pickle=False, **arrays)
+    precision.main("tiny-fp16")
+    told = files.read_json(layout.facts("precision", "tiny-fp16"))["details"]
+    assert {entry["tensor"] for entry in told["overflow"]} == {"b"}
+    assert {entry["node"] for entry in told["overflow"]} == {"relu_1", "conv_2", "residual"}
+    assert "3 kept float32, as FP16 would overflow" in capsys.readouterr().out
+    graph = graphs.load(layout.typed("tiny-fp16")).graph
+    kept = {entry["node"]: entry["reason"] for entry in reading.kept(graph)}
+    assert kept["conv_2"] == "b reached 70000, more than FP16 holds"
+
+
 def test_a_graph_of_unknown_types_is_told_as_such(built: Project) -> None:
     proto = onnx.load(built.root / layout.clean("tiny") / "model.onnx")
     del proto.graph.node[:]
     proto.graph.node.append(zoo.node("Own", ["x"], ["logits"], domain="own", name="own"))
     proto.opset_import.add(domain="own", version=1)
     onnx.save(proto, built.root / layout.clean("tiny") / "model.onnx")
+    observed_again(built.root)
     with pytest.raises(errors.GraphError, match=r"in fp16: Own: no ONNX schema for own::Own$"):
         precision.main("tiny-fp16")
     with pytest.raises(errors.GraphError, match="in int8: no candidate is known to be float32"):

@@ -15,6 +15,10 @@ from stages.lib import schema
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 KINDS = sorted(path.name.removesuffix(".schema.json") for path in SCHEMAS.glob("*.schema.json"))
+KINDS_WITH_EXAMPLES = [
+    "decision", "device", "facts", "latency", "manifest", "provenance", "ranges", "report",
+    "verdict",
+]  # fmt: skip
 
 
 def examples(folder: str) -> list[Any]:
@@ -51,13 +55,13 @@ def test_bad_example_is_refused(path: Path) -> None:
     assert schema.problems(json.loads(path.read_bytes()), rules(path))
 
 
-@pytest.mark.parametrize("kind", ["facts", "report", "verdict", "manifest", "provenance"])
+@pytest.mark.parametrize("kind", KINDS_WITH_EXAMPLES)
 def test_each_kind_has_good_and_bad_examples(kind: str) -> None:
     for folder in ("good", "bad"):
         assert list((SCHEMAS / "examples" / folder).glob(f"{kind}-*.json")), folder
 
 
-@pytest.mark.parametrize("kind", ["facts", "report", "verdict", "manifest", "provenance"])
+@pytest.mark.parametrize("kind", KINDS_WITH_EXAMPLES)
 def test_every_key_of_the_root_is_needed(kind: str) -> None:
     document = schema.read(SCHEMAS / f"{kind}.schema.json")
     good = json.loads(next((SCHEMAS / "examples/good").glob(f"{kind}-*.json")).read_bytes())

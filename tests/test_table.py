@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stages import gate, table, validate
+from stages import build, gate, precision, table, validate
 from stages.lib import layout
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def test_a_profile_that_was_renamed(built: Project, capsys: pytest.CaptureFixtur
         engine["profile"] = "wide"
     built.write(document)
     reason = rows(capsys)["tiny-fp16"][7]
-    assert reason.startswith("none: build must run again: ")
+    assert reason.startswith("none: precision must run again: ")
 
 
 def test_failed_gates_are_named(built: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,6 +139,21 @@ def test_without_a_metric(built: Project, capsys: pytest.CaptureFixture[str]) ->
     built.set("models.tiny.metric", none)
     for kind in ("fp32", "fp16", "bf16", "int8"):
         built.set(f"engines.tiny-{kind}.gates.max_accuracy_drop", None)
+    precision.main("tiny-fp32")
     validate.main("tiny-fp32")
     gate.main("tiny-fp32")
     assert rows(capsys)["tiny-fp32"][3:5] == ["none", "none"]
+
+
+def test_auto_shows_what_it_chose(built: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    budget = {"max_accuracy_drop": None, "min_sqnr_db": 1.0, "min_cosine": None}
+    asked = {"budget": budget, "objective": "estimate", "ladder": ["int8", "fp16"]}
+    built.set("engines.tiny-int8.precision", "auto")
+    built.set("engines.tiny-int8.auto", asked)
+    built.set("engines.tiny-int8.gates.max_out_of_range", None)  # FP16 has no ranges
+    assert rows(capsys)["tiny-int8"][0] == "auto"
+    for wanted, ladder in (("auto: int8 3/3", ["int8"]), ("auto: fp16", ["fp16"])):
+        built.set("engines.tiny-int8.auto", asked | {"ladder": ladder})
+        for stage in (precision, build, validate, gate):
+            stage.main("tiny-int8")
+        assert rows(capsys)["tiny-int8"][0] == wanted

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("built")
 ROOT = Path(__file__).parents[1]
 PRECISIONS = ["fp32", "fp16", "bf16", "int8"]
-NAMES = ["interface", "plan-header", "numerics", "task-metric", "coverage", "device"]
+NAMES = [
+    "interface", "plan-header", "numerics", "task-metric", "coverage", "device", "precision",
+]  # fmt: skip
 
 
 def report(kind: str) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def write(project: Project, **arrays: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", PRECISIONS)
-def test_six_numbered_measurements_each_with_state_and_reason(kind: str) -> None:
+def test_seven_numbered_measurements_each_with_state_and_reason(kind: str) -> None:
     found = report(kind)
     assert [(entry["number"], entry["name"]) for entry in found["measurements"]] == [
         (number, name) for number, name in enumerate(NAMES, start=1)
@@ -64,6 +66,28 @@ def test_six_numbered_measurements_each_with_state_and_reason(kind: str) -> None
     assert value(found, "plan-header")["equal"] is True
     plan = layout.plan(f"tiny-{kind}")
     assert found["plan"] == {"sha256": files.sha256(plan), "bytes": plan.stat().st_size}
+
+
+def test_the_report_says_what_the_graph_computes_in() -> None:
+    found = value(report("int8"), "precision")
+    assert found["asked"] == "int8"
+    assert found["layers"] == {"fp32": 5, "int8": 3}
+    assert found["compute"]["int8"] == pytest.approx(1)
+    assert found["kept"] == []
+    assert [line.partition(":")[0] for line in found["notes"]] == [
+        "2 Conv in int8",
+        "1 Gemm in int8",
+    ]
+    found = value(report("fp16"), "precision")
+    assert (found["layers"], found["notes"]) == ({"fp16": 8}, [])
+
+
+def test_a_graph_that_holds_none_of_what_was_asked_fails_the_gate(built: Project) -> None:
+    built.set("engines.tiny-fp32.precision", "fp16")
+    validate.main("tiny-fp32")
+    built.set("engines.tiny-fp32.gates.max_accuracy_drop", None)
+    with pytest.raises(errors.GateError, match="no node computes in fp16; nodes: 8 fp32"):
+        gate.main("tiny-fp32")
 
 
 def test_the_error_is_against_the_exported_graph_and_ordered_by_precision() -> None:

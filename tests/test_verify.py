@@ -62,7 +62,7 @@ def test_what_is_recorded_is_made_again(
     found = verdicts(done.stdout)
     assert set(found.values()) == {"identical"}
     assert {PLAN, "artifacts/onnx/digits/exported", f"artifacts/packages/{ENGINE}"} <= set(found)
-    assert re.search(r"^identical: 22 outputs, made again in \d+\.\d s$", done.stdout, re.MULTILINE)
+    assert re.search(r"^identical: 27 outputs, made again in \d+\.\d s$", done.stdout, re.MULTILINE)
     # The workspace is as it was.
     assert {p: p.stat().st_mtime_ns for p in (built.root / "artifacts").rglob("*")} == before
     assert not built.status()
@@ -71,7 +71,7 @@ def test_what_is_recorded_is_made_again(
 
 def test_all_engines_are_verified_without_a_name(built: Clone) -> None:
     done = built.run("make", "verify")
-    assert done.stdout.count(" identical\n") == 22
+    assert done.stdout.count(" identical\n") == 27
 
 
 def test_a_package_from_elsewhere(built: Clone, tmp_path: Path) -> None:
@@ -90,8 +90,8 @@ def test_a_package_from_elsewhere(built: Clone, tmp_path: Path) -> None:
     done = verify(built, str(package))
     assert re.search(r"^code files: other here\n  stages/calibration/tap\.py: ", done.stdout)
     assert "\npins: as the package" in done.stdout
-    assert "\n  models.digits.calibrate: {'cache_version': 101601, 'percentile': 99.9} here, {" in (
-        done.stdout
+    assert re.search(
+        r"\n  models\.digits\.calibrate: \{.*'percentile': 99\.9[,}].* here, \{", done.stdout
     )
     # It is rebuilt from its own params; the comment shows in the digests of code alone.
     assert done.returncode == 19
@@ -208,7 +208,7 @@ def test_a_source_that_depends_on_where_it_runs(
     assert found["artifacts/onnx/digits/exported"] == verdict
     assert "    weights (1): head.weight by " in done.stdout
     assert "    outputs on the probe samples move by " in done.stdout
-    assert f"{verdict}: 22 outputs" in done.stdout
+    assert f"{verdict}: 27 outputs" in done.stdout
     assert "The first to part is export@digits, at artifacts/onnx/digits/exported" in done.stdout
     # Each stage is judged by itself: what was made of the recorded graph is the same.
     assert found[PLAN] == "identical"

@@ -42,6 +42,9 @@ class Engine:
         inputs, outputs: in order, {"name", "dtype" (numpy's name), "shape" (-1 where dynamic)}.
         profiles: as ordered.
         layers: number of layers of the parsed network.
+        precisions: those that compute, by precision, as parsed and not as compiled.
+        compiled: convolutions and products by the precision of their operands, where the plan
+            itself tells; None where it does not.
         command: the equivalent command line, for people who know it.
         timing_cache: what became of the timing cache (`timing.facts`); None without one.
     """
@@ -51,8 +54,10 @@ class Engine:
     outputs: list[dict[str, Any]]
     profiles: list[Mapping[str, Mapping[str, list[int]]]]
     layers: int
+    precisions: dict[str, int]
     command: str
     timing_cache: dict[str, Any] | None = None
+    compiled: dict[str, int] | None = None
 
 
 class BuildBackend(Protocol):

@@ -12,7 +12,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from stages.backends import build_api, refusals
+from stages.backends import build_api, listing, readback, refusals
 from stages.lib import errors
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def build(
     Raises:
         GraphError: the file is no ONNX graph that can be read.
         UnsupportedError: the parser refuses nodes.
-        BuildError: a profile is invalid, or the builder fails.
+        BuildError: nothing is in the precision asked for, a profile is invalid, or the builder
+            fails.
     """
     try:
         return _build(trt, order, log, configure, command(tool, order, flags))
@@ -83,18 +84,25 @@ def _build(
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)  # owns the weights until the plan is built
     _parse(parser, network, order)
+    precisions = readback.count(network)
+    readback.require(order.precision, precisions)
     config = _config(trt, builder, order)
     configure(config)
     _add_profiles(builder, config, network, order, failures)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise refusals.failure("the builder gave no engine", failures)
+    buffer = memoryview(plan).cast("B")
+    compiled = listing.products(buffer)
+    readback.require_compiled(order.precision, compiled)
     return build_api.Engine(
-        plan=memoryview(plan).cast("B"),
+        plan=buffer,
         inputs=[_tensor(network.get_input(i)) for i in range(network.num_inputs)],
         outputs=[_tensor(network.get_output(i)) for i in range(network.num_outputs)],
         profiles=order.profiles,
         layers=network.num_layers,
+        precisions=precisions,
+        compiled=compiled,
         command=equivalent,
     )
 

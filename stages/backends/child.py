@@ -67,7 +67,16 @@ def _build(backend: Any, order: Any, plan: int) -> None:
     except OSError as error:
         _tell({"errno": error.errno})
         return
-    keys = ("inputs", "outputs", "profiles", "layers", "command", "timing_cache")
+    keys = (
+        "inputs",
+        "outputs",
+        "profiles",
+        "layers",
+        "precisions",
+        "command",
+        "timing_cache",
+        "compiled",
+    )
     face = {key: getattr(engine, key) for key in keys}
     code = [m.__file__ for name, m in sys.modules.items() if name.startswith("stages.")]
     _tell({"engine": face, "code": [file for file in code if file]})

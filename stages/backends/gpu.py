@@ -1,27 +1,35 @@
 # SPDX-FileCopyrightText: 2026 The enginery authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the TensorRT runners share: which GPU is there, plan to engine, and latency."""
+"""What the TensorRT runners share: which GPU is there, plan to engine, and times."""
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from stages.backends.builder import make_logger
 from stages.lib import errors, machine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    import numpy as np
+    Arrays = Mapping[str, np.ndarray[Any, Any]]
+    Shapes = Mapping[str, Mapping[str, list[int]]]
 
 WARM_UP_S = 0.5  # TensorRT-RTX compiles kernels, and clocks rise, in the first runs
 DURATION_S = 2.0
 LEAST_RUNS = 50
+LAYER_RUNS = 20
 HOW = (
     "host wall time of one execute_async_v3 and the synchronization of its stream, inputs and"
     " outputs in device memory, no CUDA graph"
+)
+HOW_LAYERS = (
+    "mean of what the runtime's profiler reports; layers are slower one by one than in a run"
 )
 
 
@@ -79,7 +87,7 @@ def engine(trt: Any, plan: Path, gpu: machine.Gpu, *, host_code: bool) -> Any:
     return loaded
 
 
-def latency(runner: Any, profile: int, feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[float]:
+def latency(runner: Any, profile: int, feeds: Arrays) -> list[float]:
     """Milliseconds of each timed run, measured as `HOW` says.
 
     Args:
@@ -104,3 +112,69 @@ def latency(runner: Any, profile: int, feeds: Mapping[str, np.ndarray[Any, Any]]
     while len(times) < LEAST_RUNS or time.perf_counter() - begin < DURATION_S:
         times.append(run())
     return times
+
+
+def latencies(runner: Any, profiles: Sequence[Shapes], sample: Arrays) -> Iterator[dict[str, Any]]:
+    """Latency at each profile's `opt` shapes, on real samples repeated to fill them."""
+    for index, profile in enumerate(profiles):
+        feeds = at_opt(profile, sample)
+        times = latency(runner, index, feeds)
+        median, p90, p99 = np.percentile(times, [50, 90, 99])
+        yield {
+            "profile": index,
+            "shapes": {name: list(array.shape) for name, array in feeds.items()},
+            "runs": len(times),
+            "min_ms": min(times),
+            "median_ms": float(median),
+            "p90_ms": float(p90),
+            "p99_ms": float(p99),
+        }
+
+
+def at_opt(profile: Shapes, sample: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+    """`sample`, repeated or cut to the `opt` shapes of a profile."""
+    shapes = {name: array.shape for name, array in sample.items()}
+    shapes |= {name: tuple(bounds["opt"]) for name, bounds in profile.items()}
+    return {name: np.resize(array, shapes[name]) for name, array in sample.items()}
+
+
+def layers(runner: Any, feeds: Arrays) -> tuple[str, dict[str, float]]:
+    """What the engine says of its layers, and what they take, on profile 0.
+
+    To be called last: the profiler stays with the context.
+
+    Args:
+        runner: an active Polygraphy `TrtRunner`.
+        feeds: inputs by name; their shapes are the shapes that are measured.
+
+    Returns:
+        JSON of the engine inspector, and mean milliseconds by layer name; each is empty where the
+        runtime gives none.
+    """
+    from polygraphy.mod.trt_importer import lazy_import_trt  # after the backend chose bindings
+
+    trt: Any = lazy_import_trt()
+    engine, context = runner.engine, runner.context
+    runner.set_profile(0)
+    runner.infer(feeds)
+    inspector = engine.create_engine_inspector()
+    text = ""
+    if inspector is not None:
+        inspector.execution_context = context  # else types are hidden where shapes are dynamic
+        text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+    times: defaultdict[str, float] = defaultdict(float)
+
+    class Times(trt.IProfiler):
+        def __init__(self) -> None:
+            trt.IProfiler.__init__(self)
+
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            times[layer_name] += ms
+
+    profiler = Times()  # a name of its own: it must outlive the runs
+    context.profiler = profiler
+    context.enqueue_emits_profile = True
+    for _ in range(LAYER_RUNS):
+        context.execute_async_v3(runner.stream.ptr)
+        runner.stream.synchronize()
+    return text, {name: total / LAYER_RUNS for name, total in times.items()}

@@ -28,6 +28,8 @@ _MAY_BE_NOTHING = ("rewrites", "timing_cache", "metric")
 
 _MAKE_AGAIN = "`dvc repro --force {stage}@{name}` makes it again, then `dvc repro` what follows"
 
+_BUILD = ("command", "layers", "precisions", "compiled", "reproducible")
+
 Document = dict[str, Any]
 
 
@@ -108,7 +110,7 @@ def make(
         "inputs": face["inputs"],
         "outputs": face["outputs"],
         "profiles": face["profiles"],
-        "build": {key: face[key] for key in ("command", "layers", "reproducible")},
+        "build": {key: face[key] for key in _BUILD},
         "toolchain": {
             **{stage: told["versions"] for stage, told in facts.items()},
             "package": dict(versions),

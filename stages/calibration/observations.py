@@ -2,22 +2,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """observations.npz: what the one data pass leaves for every range method.
 
-Arrays, T tensors sorted by name:
-    names            [T] str
-    bins             [] int64
+Arrays, T float32 activations sorted by name, H of them with a histogram:
+    graph            [] str, digest of the graph, of `stages/lib/observed.py`
+    data             [] str, digest of the samples, whatever their order and files
     samples          [] int64, samples read
-    counts           [T, bins] int64, histogram of |x| over [0, 2^exponent)
-    exponents        [T] int64; meaningless where maxima is 0
+    bins             [] int64
+    names            [T] str
     maxima           [T] float32, largest |x|; infinity where an activation was infinite
+    lowest, highest  [T] float32, smallest and largest x
     channel_axes     [T] int64, axis of the channels; 0 where the whole tensor counts as one
     channel_offsets  [T + 1] int64, where a tensor's channels begin in channel_maxima
     channel_maxima   [sum of channels] float32, largest |x| of each channel
+    ranged           [H] int64, place in `names` of each tensor with a histogram, increasing
+    needed           [H] bool, whether a quantized operator reads it
+    counts           [H, bins] int64, histogram of |x| over [0, 2^exponent)
+    negative         [H, bins] int64, the part of it with x < 0
+    zeros            [H] int64, values that are exactly zero
+    exponents        [H] int64; meaningless where maxima is 0
 """
 
 from __future__ import annotations
 
 import io
+import math
 import zipfile
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +34,7 @@ import numpy as np
 from stages.lib import files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
     from pathlib import Path
 
     from stages.calibration.histogram import Histogram
@@ -33,38 +42,90 @@ if TYPE_CHECKING:
 # The first that the format can express.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 
-Arrays = dict[str, "np.ndarray[Any, Any]"]
+Array = np.ndarray[Any, Any]
+Arrays = dict[str, Array]
 
 
-def channel_maxima(values: np.ndarray[Any, Any], axis: int) -> np.ndarray[Any, Any]:
-    """Largest |x| of each channel, float32 of shape [channels]; of all, [1], if `axis` is 0."""
-    others = tuple(a for a in range(values.ndim) if a != axis or not axis)
-    reduced: np.ndarray[Any, Any] = np.abs(values).max(axis=others, initial=0.0)
-    return np.atleast_1d(reduced).astype(np.float32)
+@dataclass(frozen=True, kw_only=True)
+class Extremes:
+    """Smallest and largest x of each channel, float32 [channels].
+
+    Where nothing was seen they are +infinity and -infinity; a NaN that was seen is in both.
+    """
+
+    lowest: Array
+    highest: Array
+
+    @property
+    def maxima(self) -> Array:
+        """Largest |x| of each channel, float32 [channels]; 0 where nothing was seen."""
+        # Adding zero makes -0.0 the other zero: which of the two comes first is left to chance.
+        return np.maximum(np.maximum(self.highest, -self.lowest), np.float32(0)) + np.float32(0)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Smallest and largest x of all channels; zeros where nothing was seen."""
+        lowest, highest = float(self.lowest.min()), float(self.highest.max())
+        return (lowest + 0.0, highest + 0.0) if lowest <= highest else (0.0, 0.0)
+
+    def merge(self, other: Extremes) -> Extremes:
+        """Those of both."""
+        return Extremes(
+            lowest=np.minimum(self.lowest, other.lowest),
+            highest=np.maximum(self.highest, other.highest),
+        )
+
+
+def extremes(values: Array, axis: int) -> Extremes:
+    """Of the channels on `axis`; of the whole tensor, [1], if `axis` is 0."""
+    size = values.shape[axis] if axis else 1
+    inner = math.prod(values.shape[axis + 1 :]) if axis else values.size
+    rows = values.reshape(math.prod(values.shape[:axis]), size, inner)
+    if inner == 1:
+        low = high = rows[:, :, 0]
+    else:
+        low, high = rows.min(axis=2, initial=np.inf), rows.max(axis=2, initial=-np.inf)
+    return Extremes(
+        lowest=low.min(axis=0, initial=np.inf).astype(np.float32),
+        highest=high.max(axis=0, initial=-np.inf).astype(np.float32),
+    )
 
 
 def pack(
     histograms: Mapping[str, Histogram],
-    channels: Mapping[str, np.ndarray[Any, Any]],
+    channels: Mapping[str, Extremes],
     axes: Mapping[str, int],
     *,
+    needed: Container[str],
     bins: int,
     samples: int,
+    graph: str,
+    data: str,
 ) -> Arrays:
     """The arrays of the file, tensors sorted by name."""
-    names = sorted(histograms)
-    widths = [len(channels[name]) for name in names]
+    names = sorted(channels)
+    ranged = [name for name in names if name in histograms]
+    tops = [channels[name].maxima for name in names]
+    float32, made = np.float32, [histograms[name] for name in ranged]
     return {
-        "names": np.array(names, dtype=np.str_),
-        "bins": np.array(bins, np.int64),
+        "graph": np.array(graph, dtype=np.str_),
+        "data": np.array(data, dtype=np.str_),
         "samples": np.array(samples, np.int64),
-        # Reshaped, because a graph may have no float32 activation at all.
-        "counts": np.array([histograms[name].counts for name in names], np.int64).reshape(-1, bins),
-        "exponents": np.array([histograms[name].exponent or 0 for name in names], np.int64),
-        "maxima": np.array([histograms[name].maximum for name in names], np.float32),
+        "bins": np.array(bins, np.int64),
+        "names": np.array(names, dtype=np.str_),
+        "maxima": np.array([top.max(initial=0.0) for top in tops], float32),
+        "lowest": np.array([channels[name].span[0] for name in names], float32),
+        "highest": np.array([channels[name].span[1] for name in names], float32),
         "channel_axes": np.array([axes[name] for name in names], np.int64),
-        "channel_offsets": np.cumsum([0, *widths], dtype=np.int64),
-        "channel_maxima": np.concatenate([np.zeros(0, np.float32), *(channels[n] for n in names)]),
+        "channel_offsets": np.cumsum([0, *(len(top) for top in tops)], dtype=np.int64),
+        "channel_maxima": np.concatenate([np.zeros(0, float32), *tops]),
+        "ranged": np.array([names.index(name) for name in ranged], np.int64),
+        "needed": np.array([name in needed for name in ranged], np.bool_),
+        # Reshaped, because a graph may have no such activation at all.
+        "counts": np.array([one.counts for one in made], np.int64).reshape(-1, bins),
+        "negative": np.array([one.negative for one in made], np.int64).reshape(-1, bins),
+        "zeros": np.array([one.zeros for one in made], np.int64),
+        "exponents": np.array([one.exponent or 0 for one in made], np.int64),
     }
 
 

@@ -9,16 +9,23 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from stages.backends import emulation
+
 Arrays = dict[str, "np.ndarray[Any, Any]"]
 
-_LARGEST_LEVEL = 127
+# Largest magnitude in steps of the scale that does not clip: half way to the first level beyond.
+_LIMITS = {ir.DataType.INT8: 127.5, ir.DataType.FLOAT8E4M3FN: 464.0}
 
 
 def open_up(model: ir.Model) -> dict[str, float]:
     """Make every quantized activation of `model` an output, in place.
 
+    Args:
+        model: a typed graph; one with low types comes from `emulation.emulate`, because ONNX
+            Runtime runs no bfloat16.
+
     Returns:
-        By activation, the largest magnitude that its QuantizeLinear represents without clipping.
+        By output, the largest magnitude that its QuantizeLinear represents without clipping.
     """
     limits: dict[str, float] = {}
     for node in model.graph:
@@ -28,10 +35,10 @@ def open_up(model: ir.Model) -> dict[str, float]:
         # A weight that the source model quantizes itself is no activation.
         if value is None or not value.name or _constant(value) is not None:
             continue
-        if scale is None or scale.size != 1:
+        steps = _LIMITS.get(node.outputs[0].dtype or ir.DataType.UNDEFINED)
+        if scale is None or scale.size != 1 or steps is None:
             continue
-        # Half a step beyond the last level still rounds to it.
-        limits[value.name] = float(scale.numpy().item()) * (_LARGEST_LEVEL + 0.5)
+        limits[value.name] = float(scale.numpy().item()) * steps
         if value not in model.graph.outputs and value not in model.graph.inputs:
             model.graph.outputs.append(value)
     return limits
@@ -59,7 +66,8 @@ class Coverage:
     def result(self) -> dict[str, Any]:
         """{"worst": share, "tensors": {name: share}}, the worst tensors first."""
         shares = {
-            name: round(self._outside[name] / max(self._total[name], 1), 9) for name in self._limits
+            emulation.original(name): round(self._outside[name] / max(self._total[name], 1), 9)
+            for name in self._limits
         }
         order = sorted(shares, key=lambda name: (-shares[name], name))
         return {

@@ -145,7 +145,7 @@ def _framework(module: torch.nn.Module, order: Order) -> Framework:
     def run(feeds: Arrays) -> Arrays:
         try:
             with torch.inference_mode():
-                result = module(*(torch.from_numpy(feeds[name]) for name in order.inputs))
+                result = module(*(torch.tensor(feeds[name]) for name in order.inputs))
         except Exception as error:
             msg = f"the module itself failed on the probe samples: {type(error).__name__}: {error}"
             raise errors.SourceModelError(

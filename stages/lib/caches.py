@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _HEADER = re.compile(r"TRT-(\d+)-(\w+)")
+REWRITE = "`dvc repro calibrate` writes it again"
 _VALUE = re.compile(r"[0-9a-fA-F]{1,8}")
 
 
@@ -54,14 +55,18 @@ def render(cache: Cache) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def parse(data: bytes, where: str) -> Cache:
+def parse(data: bytes, where: str, *, mend: str = REWRITE) -> Cache:
     """Read a cache.
+
+    Args:
+        data: the file.
+        where: what to call it in messages.
+        mend: what mends it, where no stage writes it.
 
     Raises:
         CalibrationError: `data` is not a cache, names a tensor twice, or holds a scale that is
             negative or not finite.
     """
-    mend = "`dvc repro calibrate` writes it again"
     # Not splitlines(): a name may hold a form feed, or a line separator of Unicode's.
     lines = data.decode(errors="replace").removesuffix("\n").split("\n")
     header = _HEADER.fullmatch(lines[0])

@@ -168,7 +168,7 @@ def elapsing(label: str) -> Iterator[None]:
         sys.stderr.write("\r\033[K")  # clear the line
 
 
-def progress(items: Iterable[T], *, total: int, unit: str, label: str) -> Iterator[T]:
+def progress(items: Iterable[T], *, total: int | None, unit: str, label: str) -> Iterator[T]:
     """Pass `items` on under a progress bar with rate and time left; none without a terminal."""
     if not sys.stderr.isatty():
         yield from items

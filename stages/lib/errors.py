@@ -164,3 +164,13 @@ class DifferentError(EngineryError):
         "The recorded outputs were made by other code, from other inputs or on a machine that"
         " computes differently, or the recipe holds something that changes from run to run."
     )
+
+
+class BudgetError(EngineryError):
+    """No rung of the ladder meets the budget of `precision: auto`."""
+
+    exit_code = 21
+    usually = (
+        "Nothing is broken: every precision that the ladder allows was measured on the calibration"
+        " samples, and none is good enough."
+    )

@@ -8,6 +8,7 @@ about the graph.
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -55,6 +56,19 @@ def load_file(path: Path) -> ir.Model:
     return model
 
 
+def clone(model: ir.Model) -> ir.Model:
+    """A copy that can be typed without changing `model`; large weights are shared.
+
+    onnx_ir's own clone shares the type of each value, and setting its dtype changes both.
+    """
+    made = model.clone()
+    for graph in made.graphs():
+        inner = (value for node in graph for value in node.outputs)
+        for value in (*graph.inputs, *graph.initializers.values(), *inner):
+            value.type = copy.copy(value.type)
+    return made
+
+
 def save(model: ir.Model, folder: Path) -> None:
     """Write a graph folder; the same model gives the same bytes."""
     folder.mkdir(parents=True)
@@ -66,3 +80,40 @@ def save(model: ir.Model, folder: Path) -> None:
         ir.save(ir.external_data.load_to_model(model), path)
     else:
         ir.save(model, path, external_data=layout.GRAPH_DATA, size_threshold_bytes=_EXTERNAL_FLOOR)
+
+
+Weights = dict[int, tuple["ir.TensorProtocol", "ir.TensorProtocol"]]
+"""By identity of a tensor: the tensor, which keeps the identity its own, and its copy on disk."""
+
+
+def put_weights(model: ir.Model, folder: Path) -> Weights:
+    """Write the large weights of `model` once, for many graphs made from clones of it."""
+    tensors = [
+        value.const_value
+        for value in model.graph.initializers.values()
+        if value.const_value is not None and value.const_value.nbytes >= _EXTERNAL_FLOOR
+    ]
+    copies = ir.external_data.convert_tensors_to_external(tensors, folder, layout.GRAPH_DATA)
+    return {id(own): (own, other) for own, other in zip(tensors, copies, strict=True)}
+
+
+def save_sharing(model: ir.Model, path: Path, weights: Weights) -> None:
+    """Write a graph for passing use, beside the weights that `put_weights` wrote.
+
+    Args:
+        model: refers to those weights afterwards.
+        path: the ONNX file, in that folder; one that is there is replaced.
+        weights: those that `model` still has are not written again.
+    """
+    fresh = 0
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if tensor is not None and id(tensor) in weights:
+            value.const_value = weights[id(tensor)][1]
+        elif tensor is not None:
+            fresh += tensor.nbytes
+    if fresh <= _INLINE_LIMIT:
+        ir.save(model, path)
+    else:
+        data = f"{path.name}.all"  # not the file that it reads from
+        ir.save(model, path, external_data=data, size_threshold_bytes=_EXTERNAL_FLOOR)

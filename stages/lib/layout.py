@@ -49,6 +49,16 @@ def timing(model: str) -> Path:
     return Path("models") / model / "timing"
 
 
+def caches(model: str) -> Path:
+    """Folder of calibration caches from elsewhere, for the method `imported`; often empty."""
+    return Path("models") / model / "caches"
+
+
+def latency(model: str) -> Path:
+    """Folder of latency tables that `device` wrote and the user committed; there, often empty."""
+    return Path("models") / model / "latency"
+
+
 def exported(model: str) -> Path:
     """Graph folder written by `export`."""
     return ARTIFACTS / "onnx" / model / "exported"
@@ -69,6 +79,11 @@ def cache(model: str, method: str) -> Path:
     return ARTIFACTS / "calibration" / model / f"{method}.cache"
 
 
+def ranges(model: str) -> Path:
+    """What the caches cannot hold: digests, statistics, every range; written by `calibrate`."""
+    return ARTIFACTS / "calibration" / model / "ranges.json"
+
+
 def typed(engine: str) -> Path:
     """Strongly typed graph folder written by `precision`."""
     return ARTIFACTS / "onnx" / engine / "typed"
@@ -77,6 +92,16 @@ def typed(engine: str) -> Path:
 def plan(engine: str) -> Path:
     """Serialized engine written by `build`."""
     return ARTIFACTS / "engines" / engine / "model.plan"
+
+
+def search(engine: str) -> Path:
+    """Folder with the decision of `precision: auto` and its path; constant for other precisions."""
+    return ARTIFACTS / "search" / engine
+
+
+def search_plots(engine: str) -> Path:
+    """Folder with the picture of that path for `dvc plots`; empty for other precisions."""
+    return ARTIFACTS / "plots" / "search" / engine
 
 
 def report(engine: str) -> Path:
@@ -127,6 +152,16 @@ def schema(kind: str) -> Path:
 def device_evidence(engine: str) -> Path:
     """Evidence written by the command `device`; never an output of a stage."""
     return Path("evidence") / f"{engine}.device.json"
+
+
+def engine_latency(engine: str) -> Path:
+    """Latency table of one engine, written by the command `device`."""
+    return Path("evidence") / f"{engine}.latency.json"
+
+
+def model_latency(model: str) -> Path:
+    """Those of a model's engines as one; in a folder, as an engine may be named as its model."""
+    return Path("evidence/latency") / f"{model}.json"
 
 
 def recording(engine: str) -> Path:

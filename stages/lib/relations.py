@@ -56,6 +56,8 @@ def problems(document: Any, known: list[Problem]) -> list[Problem]:
         *(found for (model, profile) in users for found in _fit(sound, model, profile)),
         *_validation_batches(sound, users),
         *_accuracy_gates(sound),
+        *_budgets(sound),
+        *_imports(sound),
     ]
 
 
@@ -214,3 +216,26 @@ def _accuracy_gates(sound: _Sound) -> Iterator[Problem]:
         if sound.get(*here) is not None and sound.get("models", model, "metric", "kind") == "none":
             text = f"model {model!r} has no task metric (its metric.kind is none), so this gate"
             yield Problem(here, f"{text} could never be passed: write null")
+
+
+def _imports(sound: _Sound) -> Iterator[Problem]:
+    for engine in sound.names("engines"):
+        here, model = ("engines", engine, "method"), sound.get("engines", engine, "model")
+        calibrate = sound.get("models", model, "calibrate")
+        if sound.get(*here) == "imported" and calibrate and calibrate["import"] is None:
+            text = f"there is nothing to import: models.{model}.calibrate.import is null; it names"
+            yield Problem(here, f"{text} a TensorRT calibration cache in models/{model}/caches/")
+
+
+def _budgets(sound: _Sound) -> Iterator[Problem]:
+    for engine in sound.names("engines"):
+        here = ("engines", engine, "auto", "budget")
+        budget, model = sound.get(*here), sound.get("engines", engine, "model")
+        if budget is None:
+            continue
+        if not any(value is not None for value in budget.values()):
+            yield Problem(here, "asks for nothing: give at least one of its limits a value")
+        unmeasured = sound.get("models", model, "metric", "kind") == "none"
+        if budget["max_accuracy_drop"] is not None and unmeasured:
+            text = f"model {model!r} has no task metric (its metric.kind is none): write null"
+            yield Problem((*here, "max_accuracy_drop"), text)

@@ -72,8 +72,14 @@ def problems(document: Any, schema: dict[str, Any]) -> list[Problem]:
     return [*values.values(), *keys]
 
 
-def check(document: Any, schema_path: Path, name: str) -> None:
+def check(document: Any, schema_path: Path, name: str, mend: str | None = None) -> None:
     """Check an artifact, such as a report, against its schema.
+
+    Args:
+        document: the artifact.
+        schema_path: its schema.
+        name: of the artifact, for messages.
+        mend: how to mend a file that no stage makes.
 
     Raises:
         ArtifactError: it does not fit; the message lists all problems by path.
@@ -81,7 +87,7 @@ def check(document: Any, schema_path: Path, name: str) -> None:
     if found := problems(document, read(schema_path)):
         rows = [f"{name}: {wording.place(item.path) or 'root'}: {item.message}" for item in found]
         msg = "\n".join([*rows, f"{len(rows)} in all, against {schema_path}"])
-        raise errors.ArtifactError(msg, mend=f"delete {name}; `make repro` makes it again")
+        raise errors.ArtifactError(msg, mend=mend or f"delete {name}; `make repro` makes it again")
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@
 6. max_abs_error       largest absolute difference, worst output
 7. max_out_of_range    share outside the calibrated range, worst tensor
 8. max_plan_mib        size of the plan
+9. precision           the graph computes in the precision asked for    always on
 
 A gate of null asks for nothing. A gate on something that was not measured fails: silence is never
 a pass.
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 
 Rule = dict[str, Any]
+
+_SAME = {"tf32": "fp32"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +125,7 @@ def decide(
     for gate in _GATES:
         entry = measured[gate.measurement] if gate.measurement else _present(report["plan"])
         rules.append(_judge(gate, entry, limits[gate.name]))
+    rules.append(_precision(measured["precision"]))
     return {
         "schema_version": SCHEMA_VERSION,
         "engine": report["engine"],
@@ -173,6 +177,21 @@ def _plan_header(entry: Mapping[str, Any]) -> Rule:
         return _rule(2, "plan-header", "passed", figure, limit)
     reason = f"the plan ({value['magic']}) was made by {figure}, the pin is {limit}"
     return _rule(2, "plan-header", "failed", figure, limit, reason)
+
+
+def _precision(entry: Mapping[str, Any]) -> Rule:
+    """At least one node is in the precision asked for; `auto` may end in any."""
+    value = entry["value"]
+    if value is None:
+        return _rule(9, "precision", "failed", None, 1, _absent(entry))
+    asked, layers = _SAME.get(value["asked"], value["asked"]), value["layers"]
+    figure = sum(layers.values()) if asked == "auto" else layers.get(asked, 0)
+    # A graph of whole numbers alone is as good as fp32.
+    if figure or (asked == "fp32" and not layers):
+        return _rule(9, "precision", "passed", figure, 1)
+    held = ", ".join(f"{count} {name}" for name, count in layers.items()) or "none at all"
+    reason = f"no node computes in {asked}; nodes: {held}"
+    return _rule(9, "precision", "failed", figure, 1, reason)
 
 
 def _judge(gate: _Gate, entry: Mapping[str, Any], limit: float | None) -> Rule:

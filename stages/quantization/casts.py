@@ -2,15 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """FP16 and BF16: a strongly typed graph by casts.
 
-Every node runs in the low type where its op's schema allows; inputs and outputs of the graph stay
-float32, so a Cast stands at each border between the two types, once for each value. Nothing is
-run: no cast or placement comes from data, random or other.
+Every node runs in the type that it is given where its op's schema allows; inputs and outputs of
+the graph stay float32, so a Cast stands at each border between two types, once for each value.
+Nothing is run: no cast or placement comes from data, random or other.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
@@ -18,39 +17,67 @@ import onnx_ir as ir
 from stages.quantization import op_types, rewiring
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Callable, Container, Iterable, Mapping
 
 # They read no values, so any float type will do.
 _SHAPE_ONLY = frozenset({"Shape", "Size"})
 _QUANTIZER = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
+Types = dict[ir.Node, ir.DataType]
+Left = list[dict[str, str]]
 
-def to_low(model: ir.Model, low: ir.DataType, kept: Container[str]) -> dict[str, Any]:
-    """Type `model` in place.
+
+def decide(
+    model: ir.Model, wanted: Callable[[ir.Node], ir.DataType], kept: Mapping[str, str]
+) -> tuple[Types, Left]:
+    """Which nodes run in a low type.
 
     Args:
         model: a float32 graph whose values have known types.
-        low: FLOAT16 or BFLOAT16.
-        kept: names of nodes that stay float32.
+        wanted: FLOAT, FLOAT16 or BFLOAT16 for a node.
+        kept: reason by name of nodes that stay float32 whatever is wanted.
 
     Returns:
-        {"low": nodes in the low type, by op; "kept": [{"node", "op", "reason"}]; "casts": int}
+        The low type by node, and [{"node", "op", "reason"}] for those that stay float32 although
+        they were wanted low.
     """
-    work = _Casting(model, low)
-    for node in list(model.graph):
+    types: Types = {}
+    left: Left = []
+    for node in model.graph:
+        low = wanted(node)
+        if low == op_types.FLOAT:
+            continue
         slots = op_types.slots(node, model.opset_imports.get(node.domain, 1), low)
-        if reason := _reason(node, slots, low, kept):
-            work.keep(node, reason)
-        else:
-            work.lower(node, slots)
-    work.restore_borders()
-    return work.report()
+        reason = kept.get(node.name or "") or _reason(node, slots, low)
+        if not reason:
+            types[node] = low
+        elif op_types.FLOAT in {value.dtype for value in node.outputs}:
+            left.append({"node": node.name or "", "op": node.op_type, "reason": reason})
+    return types, left
 
 
-def _reason(node: ir.Node, slots: op_types.Slots, low: ir.DataType, kept: Container[str]) -> str:
+def lower(model: ir.Model, types: Mapping[ir.Node, ir.DataType], own: Iterable[ir.Node]) -> int:
+    """Give the nodes their types, in place.
+
+    Args:
+        model: the graph that was decided upon.
+        types: from `decide`.
+        own: Q/DQ nodes made for these types: QuantizeLinear reads any float type, and
+            DequantizeLinear gives what its reader wants.
+
+    Returns:
+        Number of Cast nodes.
+    """
+    work = _Casting(model, set(own))
+    for node in list(model.graph):
+        if node in types:
+            slots = op_types.slots(node, model.opset_imports.get(node.domain, 1), types[node])
+            work.lower(node, slots, types[node])
+    return work.restore_borders()
+
+
+def _reason(node: ir.Node, slots: op_types.Slots, low: ir.DataType) -> str:
     """Why a node stays float32, or an empty string."""
-    if node.name in kept:
-        return "an override keeps it"
     if node.op_type in _QUANTIZER:
         return "it quantizes"
     if any(
@@ -73,54 +100,45 @@ def _holds(low: ir.DataType, tensor: ir.TensorProtocol) -> bool:
 
 
 class _Casting:
-    def __init__(self, model: ir.Model, low: ir.DataType) -> None:
-        self._graph, self._low = model.graph, low
+    def __init__(self, model: ir.Model, own: Container[ir.Node]) -> None:
+        self._graph, self._own = model.graph, own
         self._names = rewiring.Names(model.graph)
         self._casted: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
         self._lowered: dict[ir.Node, set[int]] = {}
-        self._low_values: dict[ir.Value, None] = {}  # in order of the graph
+        self._low_values: dict[ir.Value, ir.DataType] = {}  # in order of the graph
         self._made: set[ir.Node] = set()
-        self._kept: list[dict[str, str]] = []
         self._casts = 0
-        self._ops: Counter[str] = Counter()
 
-    def keep(self, node: ir.Node, reason: str) -> None:
-        """Leave a node as it is; its inputs are restored later."""
-        types = {value.dtype for value in node.outputs}
-        if self._low in types:  # the source model is in the low type itself
-            self._ops[node.op_type] += 1
-        elif op_types.FLOAT in types:
-            self._kept.append({"node": node.name or "", "op": node.op_type, "reason": reason})
-
-    def lower(self, node: ir.Node, slots: op_types.Slots) -> None:
+    def lower(self, node: ir.Node, slots: op_types.Slots, low: ir.DataType) -> None:
         """Give a node's slots the low type."""
         self._lowered[node] = set(slots.inputs)
-        self._ops[node.op_type] += 1
         for index in slots.inputs:
             value = node.inputs[index]
-            if value is not None and value.dtype == op_types.FLOAT:
-                node.replace_input_with(index, self._as(value, self._low))
+            if value is not None and value.dtype != low:
+                node.replace_input_with(index, self._as(value, low))
         for index in slots.outputs:
-            node.outputs[index].dtype = self._low
-            self._low_values[node.outputs[index]] = None
+            node.outputs[index].dtype = low
+            self._low_values[node.outputs[index]] = low
 
-    def restore_borders(self) -> None:
+    def restore_borders(self) -> int:
         """Cast low values back to float32 where a kept node or the graph itself reads them."""
-        for value in self._low_values:
+        for value, low in self._low_values.items():
             for user, index in list(value.uses()):
-                low = index in self._lowered.get(user, ()) or user in self._made
-                if not low and user.op_type not in _SHAPE_ONLY:
+                typed = index in self._lowered.get(user, ()) or user in self._made
+                if not typed and user not in self._own and user.op_type not in _SHAPE_ONLY:
                     user.replace_input_with(index, self._as(value, op_types.FLOAT))
-        for position, value in enumerate(self._graph.outputs):
-            if value in self._low_values:
-                name, value.name = (
-                    value.name,
-                    self._names.fresh(f"{value.name}_{self._low.name.lower()}"),
-                )
-                restored = self._as(value, op_types.FLOAT)
-                restored.name = name
-                self._graph.outputs[position] = restored
+            for position, output in enumerate(self._graph.outputs):
+                if output is value:
+                    self._restore_output(position, value, low)
         rewiring.remove_unused_initializers(self._graph)
+        return self._casts
+
+    def _restore_output(self, position: int, value: ir.Value, low: ir.DataType) -> None:
+        name = value.name
+        value.name = self._names.fresh(f"{value.name}_{low.name.lower()}")
+        restored = self._as(value, op_types.FLOAT)
+        restored.name = name
+        self._graph.outputs[position] = restored
 
     def _as(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
         key = (value, dtype)
@@ -141,8 +159,3 @@ class _Casting:
         rewiring.insert_after(self._graph, value, [cast])
         self._casts += 1
         return made
-
-    def report(self) -> dict[str, Any]:
-        """What was done."""
-        low = dict(sorted(self._ops.items()))
-        return {"low": low, "kept": self._kept, "casts": self._casts}

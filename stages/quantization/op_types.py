@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FLOAT = ir.DataType.FLOAT
+_FLOATS = (FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 _TYPE_STR = {
     ir.DataType.FLOAT16: "tensor(float16)",
     ir.DataType.BFLOAT16: "tensor(bfloat16)",
@@ -51,9 +52,7 @@ def slots(node: ir.Node, opset: int, low: ir.DataType) -> Slots:
     variables = _variables(schema.inputs, len(node.inputs))
     # A producer that was typed before has made its output low already.
     floats = [
-        i
-        for i, value in enumerate(node.inputs)
-        if value is not None and value.dtype in (FLOAT, low)
+        i for i, value in enumerate(node.inputs) if value is not None and value.dtype in _FLOATS
     ]
     tied = {variables[i] for i in floats if variables[i] in allowed}
     outputs = tuple(

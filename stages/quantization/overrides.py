@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The enginery authors
 # SPDX-License-Identifier: Apache-2.0
-"""engines.<e>.overrides: node-name patterns that keep a node in another precision."""
+"""engines.<e>.overrides: ordered patterns that give nodes a precision of their own."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from stages.lib import errors
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+_KINDS = {"nodes": "no node is called", "ops": "no node is of type"}
 
-def kept(names: Iterable[str], overrides: Iterable[Mapping[str, Any]], key: str) -> dict[str, str]:
-    """Nodes that an override keeps in a precision of its own.
+
+def chosen(
+    ops: Mapping[str, str], overrides: Iterable[Mapping[str, Any]], key: str
+) -> dict[str, str]:
+    """Nodes that an override gives a precision of their own.
 
     Args:
-        names: node names of the graph.
-        overrides: in order, {"nodes": glob, "precision": str}; a later one wins.
+        ops: op type by node name.
+        overrides: in order, {"nodes": glob over names, "precision": str} or {"ops": glob over op
+            types, "precision": str}; a later one wins.
         key: where the list lies in params.yaml, for messages.
 
     Returns:
@@ -28,16 +33,21 @@ def kept(names: Iterable[str], overrides: Iterable[Mapping[str, Any]], key: str)
     Raises:
         GraphError: a pattern matches no node.
     """
-    every = sorted(names)
-    chosen: dict[str, str] = {}
+    found: dict[str, str] = {}
     for index, override in enumerate(overrides):
-        matches = fnmatch.filter(every, override["nodes"])
+        kind = "nodes" if "nodes" in override else "ops"
+        known = {name: (name if kind == "nodes" else op) for name, op in ops.items()}
+        pattern = override[kind]
+        matches = [name for name in sorted(known) if fnmatch.fnmatchcase(known[name], pattern)]
         if not matches:
-            near = difflib.get_close_matches(override["nodes"], every, n=3, cutoff=0.3) or every[:3]
-            msg = (
-                f"{key}[{index}]: no node is called {override['nodes']!r};"
-                f" near names: {', '.join(near)}"
-            )
-            raise errors.GraphError(msg, mend=f"correct the pattern at {key} in params.yaml")
-        chosen |= dict.fromkeys(matches, override["precision"])
-    return chosen
+            raise _unmatched(kind, pattern, sorted(set(known.values())), f"{key}[{index}]", key)
+        found |= dict.fromkeys(matches, override["precision"])
+    return found
+
+
+def _unmatched(
+    kind: str, pattern: str, every: list[str], place: str, key: str
+) -> errors.GraphError:
+    near = difflib.get_close_matches(pattern, every, n=3, cutoff=0.3) or every[:3]
+    msg = f"{place}: {_KINDS[kind]} {pattern!r}; near names: {', '.join(near)}"
+    return errors.GraphError(msg, mend=f"correct the pattern at {key} in params.yaml")

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where Q/DQ pairs go, by what TensorRT fuses.
 
-TensorRT runs a convolution or matrix product in INT8 when its activation and its weight come
+TensorRT runs a convolution or matrix product in INT8 or FP8 when its activation and its weight come
 through DequantizeLinear (NVIDIA, "Working with Quantized Types": explicit quantization). Weights
-are per output channel, activations per tensor. Where a residual Add takes the result of such a
-node directly, it is fused into it, and its other input must be quantized too, or the fusion
+are per output channel, activations per tensor. Where a residual Add takes the result of a
+convolution directly, it is fused into it, and its other input must be quantized too, or the fusion
 falls back to float.
 """
 
@@ -19,7 +19,7 @@ import onnx_ir as ir
 from stages.quantization import rewiring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Mapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ def _matmul(node: ir.Node) -> list[Point]:
     return [_activation(node, 0), Point(node=node, index=1, axis=rank - 1)] if rank >= 2 else []  # noqa: PLR2004
 
 
-_RULES: dict[str, Callable[[ir.Node], list[Point]]] = {
+RULES: dict[str, Callable[[ir.Node], list[Point]]] = {
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "Gemm": _gemm,
@@ -80,12 +80,17 @@ _RULES: dict[str, Callable[[ir.Node], list[Point]]] = {
 }
 
 
-def points(graph: ir.Graph, kept: Container[str]) -> tuple[list[Point], list[dict[str, str]]]:
+# A product does not: its residual stream holds a transformer's outliers (docs/transformer.md), and
+# behind the product of queries and keys the other input of an Add is the mask.
+_FUSING_ADD = frozenset({"Conv", "ConvTranspose"})
+
+
+def points(graph: ir.Graph, kept: Mapping[str, str]) -> tuple[list[Point], list[dict[str, str]]]:
     """All inputs to quantize, in order of the graph, and the candidates left out with reasons.
 
     Args:
         graph: a float32 graph whose values have known types.
-        kept: names of nodes that an override keeps.
+        kept: reason by name of nodes that are not to be quantized.
     """
     found: list[Point] = []
     left: list[dict[str, str]] = []
@@ -95,20 +100,21 @@ def points(graph: ir.Graph, kept: Container[str]) -> tuple[list[Point], list[dic
             continue
         if node.op_type == "Add":
             found += _residual(node, quantized, kept)
-        elif node.op_type in _RULES:
+        elif node.op_type in RULES:
             reason, wanted = _judge(node, kept)
             if reason:
                 left.append({"node": node.name or "", "op": node.op_type, "reason": reason})
             else:
                 found += wanted
-                quantized.add(node)
+                if node.op_type in _FUSING_ADD:
+                    quantized.add(node)
     return found, left
 
 
-def _judge(node: ir.Node, kept: Container[str]) -> tuple[str, list[Point]]:
-    if node.name in kept:
-        return "an override keeps it", []
-    wanted = _RULES[node.op_type](node)
+def _judge(node: ir.Node, kept: Mapping[str, str]) -> tuple[str, list[Point]]:
+    if reason := kept.get(node.name or ""):
+        return reason, []
+    wanted = RULES[node.op_type](node)
     if not wanted:
         return "no per-channel axis for its weight", []
     for point in wanted:

@@ -56,9 +56,7 @@ def check(steps: Sequence[Step], lock: lockfile.Lock, document: Params) -> dict[
         changed += [str(one) for one, true in known if true is None and one.kind != "out"]
     if tampered:
         msg = "what lies here is not what the stages wrote:\n\n" + _lines(tampered)
-        mend = (
-            "`git diff dvc.lock`; `dvc checkout --force` or `dvc repro` restores what it records"
-        )
+        mend = "`git diff dvc.lock`; `dvc checkout --force` or `dvc repro` restores what it records"
         raise errors.IntegrityError(msg, mend=mend)
     if changed:
         msg = "what the stages read has changed since they ran:\n\n" + _lines(changed)

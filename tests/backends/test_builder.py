@@ -113,14 +113,14 @@ def test_weights_beside_the_graph_are_read_by_a_relative_path(
 def test_dtypes_have_numpy_names(tmp_path: Path, dtype: int, name: str) -> None:
     nodes = [helper.make_node("Concat", ["x", "x"], ["y"], axis=0)]
     ends = [value("x", [1, 4], dtype)], [value("y", [2, 4], dtype)]
-    engine = build(save(tmp_path / "model.onnx", nodes, *ends), [FIXED])
+    engine = build(save(tmp_path / "model.onnx", nodes, *ends), [FIXED], "auto")
     assert {tensor["dtype"] for tensor in (*engine.inputs, *engine.outputs)} == {name}
 
 
 def test_tf32_is_cleared_unless_it_is_the_precision(tmp_path: Path) -> None:
     graph = linear(tmp_path, "batch")
-    plans = {name: bytes(build(graph, [MANY], name).plan) for name in ("fp32", "tf32", "fp16")}
-    assert plans["fp32"] == plans["fp16"]
+    plans = {name: bytes(build(graph, [MANY], name).plan) for name in ("fp32", "tf32", "auto")}
+    assert plans["fp32"] == plans["auto"]
     assert plans["fp32"] != plans["tf32"]
 
 

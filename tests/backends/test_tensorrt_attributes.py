@@ -43,6 +43,9 @@ OBJECTS = {
     "runtime": "Runtime",
     "cache": "ITimingCache",
     "entry": "TimingCacheValue",
+    "engine": "ICudaEngine",
+    "context": "IExecutionContext",
+    "inspector": "EngineInspector",
 }
 
 
@@ -134,6 +137,8 @@ def test_sources_use_what_the_collector_must_see() -> None:
     assert {"AMPERE_PLUS", "node_operator", "SPARSE_WEIGHTS", "VERBOSE", "__version__"} <= set(
         names
     )
+    assert {"create_engine_inspector", "get_engine_information", "IProfiler"} <= set(names)
+    assert {"execution_context", "enqueue_emits_profile", "execute_async_v3"} <= set(names)
     assert attributes("trt.A.b(config.c).d\nother.e\nconfig.f().g") == set("Abcdfg")
     assert attributes("from x import builder\nbuilder.build(1)") == set()
 

@@ -36,7 +36,9 @@ def same(one: Histogram, other: Histogram) -> bool:
     return (
         one.exponent == other.exponent
         and one.maximum == other.maximum
+        and one.zeros == other.zeros
         and np.array_equal(one.counts, other.counts)
+        and np.array_equal(one.negative, other.negative)
     )
 
 
@@ -54,7 +56,11 @@ def test_no_order_batching_or_merging_changes_the_counts(
     for batch in reversed(batches):
         merged.merge(count(bins, batch))
     assert same(whole, merged)
-    assert same(whole, count(bins, -values.reshape(1, -1, 1)))
+    turned = count(bins, -values.reshape(1, -1, 1))
+    assert np.array_equal(whole.counts, turned.counts)
+    positive = whole.counts - whole.negative
+    positive[0] -= whole.zeros
+    assert np.array_equal(turned.negative, positive)
 
 
 @given(values=VALUES, bins=BINS)
@@ -73,6 +79,9 @@ def test_the_counts_are_numpys_over_the_final_range(
     assert end / 2 <= found.maximum < end
     edges = np.linspace(0.0, end, bins + 1)
     np.testing.assert_array_equal(found.counts, np.histogram(magnitude, edges)[0])
+    below = magnitude[values < 0]
+    np.testing.assert_array_equal(found.negative, np.histogram(below, edges)[0])
+    assert found.zeros == (values == 0).sum()
 
 
 @pytest.mark.parametrize("exponent", [-148, -126, -1, 0, 1, 100, 127])
@@ -104,6 +113,18 @@ def test_infinity_is_recorded_and_counted_in_no_bin() -> None:
     merged = count(4, np.array([1.0], np.float32))
     merged.merge(other)
     assert merged.maximum == math.inf
+
+
+def test_many_values_are_counted_in_pieces() -> None:
+    """More than one buffer, and an odd rest."""
+    values = np.random.default_rng(0).standard_normal(100_003).astype(np.float32)
+    values[::3] = 0
+    found = count(256, values)
+    edges = np.linspace(0.0, math.ldexp(1.0, found.exponent or 0), 257)
+    wanted = np.histogram(np.abs(values), edges)[0]
+    np.testing.assert_array_equal(found.counts, wanted)
+    np.testing.assert_array_equal(found.negative, np.histogram(-values[values < 0], edges)[0])
+    assert found.zeros == (values == 0).sum()
 
 
 def test_nothing_is_counted_of_nothing() -> None:

@@ -4,50 +4,94 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
+import onnx_ir as ir
 import pytest
 
-from stages.calibration import observations, tap
-from stages.calibration.histogram import Histogram
+from stages.calibration import tap
+from stages.quantization import placement
 from tests import graphs_zoo as zoo
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
+
+
+def opened(model: ir.Model) -> bytes:
+    """The graph as `observe` runs it."""
+    return bytes(ir.to_proto(model).SerializeToString()) + tap.opening(model)
 
 
 def test_every_float_activation_becomes_an_output_once() -> None:
     model = zoo.typed(zoo.tiny())
     # `stem` is computed from constants, since nothing is folded here.
     wanted = ["x", "stem", "a", "b", "b_same", "unused", "c", "d", "e", "f", "g", "logits"]
-    assert list(tap.open_up(model)) == wanted
-    outputs = [value.name or "" for value in model.graph.outputs]
+    assert list(tap.observed(model)) == wanted
+    assert [value.name for value in model.graph.outputs] == ["logits"]
+    proto = onnx.load_from_string(opened(model))
+    outputs = [value.name for value in proto.graph.output]
     assert outputs[0] == "logits"
     assert sorted(outputs) == sorted(set(wanted) - {"x"})
-    zoo.check(model)
 
 
 def test_constants_integers_and_inner_graphs_are_left_out() -> None:
     model = zoo.typed(zoo.attention())
-    assert "wide" not in tap.open_up(model)
-    found = list(tap.open_up(zoo.typed(zoo.loop())))
+    assert "wide" not in tap.observed(model)
+    found = list(tap.observed(zoo.typed(zoo.loop())))
     assert found == ["x", "r", "l", "z"]
     proto = zoo.model(
         [zoo.node("Constant", [], ["k"], value_float=2.0), zoo.node("Mul", ["x", "k"], ["y"])],
         [zoo.face("x", "batch")],
         [zoo.face("y", "batch")],
     )
-    assert list(tap.open_up(zoo.typed(proto))) == ["x", "y"]
-    assert tap.open_up(zoo.typed(zoo.halved(zoo.loop()))) == {}
+    assert list(tap.observed(zoo.typed(proto))) == ["x", "y"]
+    assert tap.observed(zoo.typed(zoo.halved(zoo.loop()))) == {}
 
 
 def test_the_observed_graph_computes_the_same() -> None:
     model, feeds = zoo.typed(zoo.branch()), {"x": zoo.values(3, 4)}
-    names = tap.open_up(model)
-    found = zoo.infer(model, feeds)
+    names = tap.observed(model)
+    found = zoo.infer(onnx.load_from_string(opened(model)), feeds)
     assert set(names) == {*found, "x"}
     np.testing.assert_array_equal(found["z"], zoo.infer(zoo.branch(), feeds)["z"])
+
+
+GRAPHS = (zoo.tiny, zoo.attention, zoo.branch, zoo.loop)
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_whatever_is_quantized_has_a_histogram(graph: Callable[[], onnx.ModelProto]) -> None:
+    model = zoo.typed(graph())
+    points, _ = placement.points(model.graph, {})
+    values = [point.node.inputs[point.index] for point in points if point.axis is None]
+    wanted = {value.name for value in values if value is not None}
+    assert wanted <= tap.ranged(model) <= set(tap.observed(model))
+    assert tap.needed(model) <= tap.ranged(model)
+
+
+def test_only_what_precision_can_need_has_a_histogram() -> None:
+    """Of a residual network: inputs of Conv and Gemm, and the shortcut of the Add."""
+    model = zoo.typed(zoo.tiny())
+    assert tap.needed(model) <= tap.ranged(model) < set(tap.observed(model))
+    add = next(node for node in model.graph if node.op_type == "Add")
+    names = {value.name for value in add.inputs if value is not None}
+    assert len(names & tap.ranged(model)) == 1
+
+
+def test_a_shortcut_is_found_behind_a_bias() -> None:
+    nodes = [
+        zoo.node("Conv", ["x", "w"], ["m"]),
+        zoo.node("Add", ["bias", "m"], ["n"]),
+        zoo.node("Relu", ["x"], ["short"]),
+        zoo.node("Add", ["n", "short"], ["y"]),
+    ]
+    constants = [zoo.weight("w", 4, 4, 1, 1), zoo.weight("bias", 1, 4, 1, 1)]
+    faces = [zoo.face("x", "batch", 4, 2, 2)], [zoo.face("y", "batch", 4, 2, 2)]
+    model = zoo.typed(zoo.model(nodes, *faces, constants))
+    assert tap.ranged(model) == {"x", "short"}
+    assert tap.needed(model) == {"x"}
 
 
 @pytest.mark.parametrize(
@@ -70,7 +114,16 @@ def test_channels_are_an_axis_of_one_size_that_is_not_the_batch(
     proto = zoo.model(
         [zoo.node("Relu", ["x"], ["y"])], [zoo.face("x", *shape)], [zoo.face("y", *shape)]
     )
-    assert tap.open_up(zoo.typed(proto)) == {"x": axis, "y": axis}
+    model = zoo.typed(proto)
+    assert {tap.channel_axis(value) for value in model.graph.inputs} == {axis}
+
+
+def test_feature_maps_without_a_histogram_count_as_one() -> None:
+    model = zoo.typed(zoo.tiny())
+    axes, ranged = tap.observed(model), tap.ranged(model)
+    assert (axes["x"], axes["b_same"], axes["a"]) == (1, 1, 0)
+    assert "a" not in ranged
+    assert axes["logits"] == 1  # its last axis
 
 
 def test_a_value_of_unknown_rank_has_no_channels() -> None:
@@ -79,49 +132,3 @@ def test_a_value_of_unknown_rank_has_no_channels() -> None:
     assert tap.channel_axis(value) == 1
     value.shape = None
     assert tap.channel_axis(value) == 0
-
-
-def test_the_maximum_of_each_channel() -> None:
-    values = np.array([[[1, -5], [2, 0]], [[-3, 4], [0, 0]]], np.float32)
-    assert observations.channel_maxima(values, 1).tolist() == [5, 2]
-    assert observations.channel_maxima(values, 2).tolist() == [3, 5]
-    assert observations.channel_maxima(values, 0).tolist() == [5]
-    assert observations.channel_maxima(np.float32(-2) * np.ones(()), 0).tolist() == [2]
-    assert observations.channel_maxima(np.zeros((0, 3)), 1).tolist() == [0, 0, 0]
-    assert observations.channel_maxima(values, 1).dtype == np.float32
-
-
-def packed(*names: str) -> Any:
-    made = {}
-    for name in names:
-        made[name] = Histogram(4)
-        made[name].add(np.arange(len(name), dtype=np.float32))
-    channels = {name: np.arange(len(name), dtype=np.float32) for name in names}
-    axes = dict.fromkeys(names, 1)
-    return observations.pack(made, channels, axes, bins=4, samples=7)
-
-
-def test_tensors_are_packed_by_name(tmp_path: Path) -> None:
-    arrays = packed("bbb", "a")
-    assert arrays["names"].tolist() == ["a", "bbb"]
-    assert arrays["counts"].tolist() == [[1, 0, 0, 0], [1, 1, 1, 0]]
-    assert arrays["exponents"].tolist() == [0, 2]
-    assert arrays["maxima"].tolist() == [0, 2]
-    assert arrays["channel_offsets"].tolist() == [0, 1, 4]
-    assert arrays["channel_maxima"].tolist() == [0, 0, 1, 2]
-    assert (int(arrays["bins"]), int(arrays["samples"])) == (4, 7)
-    for name in ("one", "two"):
-        observations.write(tmp_path / name, packed("a", "bbb") if name == "two" else arrays)
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-    read = observations.read(tmp_path / "one")
-    assert list(read) == list(arrays)
-    for key, array in arrays.items():
-        np.testing.assert_array_equal(read[key], array)
-        assert read[key].dtype == array.dtype
-
-
-def test_a_graph_without_float_activations_is_packed_too() -> None:
-    arrays = packed()
-    assert arrays["counts"].shape == (0, 4)
-    assert arrays["channel_offsets"].tolist() == [0]
-    assert arrays["channel_maxima"].shape == (0,)

@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from stages.backends import emulation
 from stages.checks import coverage
-from stages.quantization import qdq
+from stages.quantization import recipe
 from tests import graphs_zoo as zoo
 
 
@@ -28,11 +30,28 @@ def test_nothing_quantized() -> None:
 def test_limits_are_those_of_the_scales_in_the_graph() -> None:
     model = zoo.typed(zoo.tiny())
     scales = {"b_same": 0.5, "g": 0.25}
-    qdq.quantize(model, scales, set())
+    recipe.apply(model, zoo.recipe("int8", scales))
     assert coverage.open_up(model) == {"b_same": 0.5 * 127.5, "g": 0.25 * 127.5}
     zoo.check(model)
     found = zoo.infer(model, {"x": zoo.values(2, 3, 8, 8)})
     assert list(found) == ["logits", "b_same", "g"]
+
+
+@pytest.mark.parametrize("remainder", ["fp32", "fp16", "bf16"])
+@pytest.mark.parametrize(("precision", "steps"), [("int8", 127.5), ("fp8", 464 * 127 / 448)])
+def test_any_format_beside_any_remainder(precision: str, steps: float, remainder: str) -> None:
+    model = zoo.typed(zoo.tiny())
+    scales = {"b_same": 0.5, "g": 0.25}
+    recipe.apply(model, zoo.recipe(precision, scales, remainder=remainder))
+    emulation.emulate(model)
+    limits = coverage.open_up(model)
+    names = {emulation.original(name): limit for name, limit in limits.items()}
+    assert names == pytest.approx({name: scale * steps for name, scale in scales.items()})
+    measured = coverage.Coverage(dict.fromkeys(limits, 0.001))
+    measured.add(zoo.infer(model, {"x": zoo.values(2, 3, 8, 8)}))
+    found = measured.result()
+    assert set(found["tensors"]) == {"b_same", "g"}
+    assert found["worst"] > 0.1
 
 
 def test_an_input_that_is_quantized_is_fed_not_fetched() -> None:
@@ -43,7 +62,7 @@ def test_an_input_that_is_quantized_is_fed_not_fetched() -> None:
         [zoo.weight("w", 4, 4)],
     )
     model = zoo.typed(proto)
-    qdq.quantize(model, {"x": 0.01}, set())
+    recipe.apply(model, zoo.recipe("int8", {"x": 0.01}))
     assert list(coverage.open_up(model)) == ["x"]
     assert [value.name for value in model.graph.outputs] == ["y"]
 

@@ -91,6 +91,16 @@ def test_errors_and_latency_of_a_plan(here: machine.Gpu, project: Path) -> None:
     assert entry["shapes"] == {"image": [16, 1, 8, 8]}
     assert entry["runs"] >= gpu.LEAST_RUNS
     assert 0 < entry["min_ms"] <= entry["median_ms"] <= entry["p90_ms"] <= entry["p99_ms"]
+    # Which layers a runtime names is its own affair; that it lists and times some is not.
+    assert evidence["layers"]["count"] >= 1
+    times = evidence["layer_times"]
+    assert 0 <= times["named_ms"] <= times["total_ms"] * 1.001
+    assert times["total_ms"] > 0
+    table = project / layout.engine_latency(ENGINE)
+    assert table.exists() == (times["reason"] is None)
+    if table.exists():
+        rules = json.loads((ROOT / "schemas/latency.schema.json").read_bytes())
+        Draft202012Validator(rules).validate(json.loads(table.read_bytes()))
 
 
 def test_an_altered_plan_is_not_run(here: machine.Gpu, project: Path) -> None:

@@ -44,6 +44,7 @@ CODES = {
     "IntegrityError": 18,
     "EquivalentError": 19,
     "DifferentError": 20,
+    "BudgetError": 21,
 }
 STAGE = """
 import sys

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 
 from stages.lib import errors, graphs
@@ -87,3 +88,43 @@ def test_nodes_without_a_name_get_tensorrts(tmp_path: Path) -> None:
     assert names == [f"node_of_{v}" for v in ("q", "k", "kt", "s", "wide", "masked", "p", "y")]
     zoo.put(zoo.tiny(), tmp_path / "b")
     assert graphs.load(tmp_path / "b").graph[0].name == "scale_weight"
+
+
+def test_a_clone_is_typed_without_changing_the_graph() -> None:
+    model = ir.from_proto(zoo.branch())
+    before = ir.to_proto(model).SerializeToString()
+    made = graphs.clone(model)
+    assert ir.to_proto(made).SerializeToString() == before
+    for graph in made.graphs():
+        inner = [value for node in graph for value in node.outputs]
+        for value in (*graph.inputs, *graph.initializers.values(), *inner):
+            value.dtype = ir.DataType.FLOAT16
+    assert ir.to_proto(model).SerializeToString() == before
+
+
+@pytest.mark.parametrize("limit", [1 << 20, 0])  # what is new lies in the file, or beside it
+def test_graphs_share_the_weights_that_they_have_in_common(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(graphs, "_INLINE_LIMIT", limit)
+    monkeypatch.setattr(graphs, "_EXTERNAL_FLOOR", 100)
+    x, path = {"x": zoo.values(2, 3, 8, 8)}, tmp_path / "model.onnx"
+    model = zoo.typed(zoo.tiny())
+    weights = graphs.put_weights(model, tmp_path)
+    expected, outputs = zoo.infer(zoo.tiny(), x)["logits"], []
+    for factor in (1.0, 2.0):
+        made = graphs.clone(model)
+        value = made.graph.initializers["w2"]
+        assert value.const_value is not None
+        if factor != 1:
+            value.const_value = ir.Tensor(value.const_value.numpy() * np.float32(factor))
+        wanted = zoo.infer(graphs.clone(made), x)["logits"]
+        graphs.save_sharing(made, path, weights)
+        outputs.append(zoo.infer(onnx.load(path), x)["logits"])
+        np.testing.assert_array_equal(outputs[-1], wanted)
+        stored = onnx.load(path, load_external_data=False).graph.initializer
+        shared = [one.name for one in stored if one.data_location == onnx.TensorProto.EXTERNAL]
+        assert ("w2" in shared) == (factor == 1 or limit == 0)
+        assert shared
+    np.testing.assert_array_equal(outputs[0], expected)
+    assert np.abs(outputs[1] - expected).max() > 0

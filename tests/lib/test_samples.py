@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +157,7 @@ def test_values_that_no_model_should_see(tmp_path: Path, value: float) -> None:
 @pytest.mark.parametrize("folder", [".", "not/there"])
 def test_no_samples(tmp_path: Path, folder: str) -> None:
     (tmp_path / "readme.txt").touch()
-    refuse(split(tmp_path / folder), r"holds no \.npz file: there are no samples")
+    refuse(split(tmp_path / folder), r"holds no \.npz, \.npy or \.py file: there are no samples")
 
 
 @pytest.mark.parametrize("data", [b"", b"not a zip file", b"PK\x05\x06" + bytes(18)])
@@ -198,3 +199,134 @@ def test_a_flipped_bit_is_told_or_harmless(tmp_path: Path, place: int, bit: int)
     except errors.SamplesError:
         return
     np.testing.assert_array_equal(found, images(3))
+
+
+def save(folder: Path, **arrays: Any) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("pack", [np.savez, np.savez_compressed, save])
+def test_every_form_gives_the_same_batches(tmp_path: Path, pack: Any, order: Any) -> None:
+    arrays = {"image": np.asarray(images(7), order=order), "label": np.arange(7)}
+    pack(tmp_path / ("000.npz" if pack is not save else ""), **arrays)
+    found = list(split(tmp_path, labels="label").batches(3))
+    assert [len(batch["image"]) for batch in found] == [3, 3, 1]
+    np.testing.assert_array_equal(np.concatenate([b["image"] for b in found]), images(7))
+    assert np.concatenate([b["label"] for b in found]).tolist() == list(range(7))
+    assert split(tmp_path).count() == 7
+    assert split(tmp_path).estimate(3) == 3
+    split(tmp_path).check_headers()
+
+
+def test_npy_files_in_folders_come_in_order_of_name(tmp_path: Path) -> None:
+    save(tmp_path / "b", image=images(1))
+    save(tmp_path / "a", image=images(2) + 8)
+    assert [len(batch["image"]) for batch in split(tmp_path).batches(9)] == [2, 1]
+
+
+def test_npy_files_that_do_not_fit(tmp_path: Path) -> None:
+    save(tmp_path, image=images(2), label=np.zeros(3))
+    refuse(split(tmp_path, labels="label"), r"same number of samples, at least one; image \(2,\)")
+    refuse(split(tmp_path, labels="truth"), r"lacks the array 'truth'; it holds: image, label")
+    array = images(5)
+    array[3, 0, 1, 1] = np.nan
+    save(tmp_path, image=array)
+    with pytest.raises(errors.SamplesError, match="'image' holds NaN or infinity in sample 3"):
+        list(split(tmp_path).batches(2))
+    data = (tmp_path / "image.npy").read_bytes()
+    for cut in (0, 40, len(data) - 1):
+        (tmp_path / "image.npy").write_bytes(data[:cut])
+        refuse(split(tmp_path), r"image\.npy is not a readable \.npy file")
+
+
+@pytest.mark.parametrize("place", [0.2, 0.6, 0.999])
+def test_a_flipped_bit_of_stored_samples_is_told(tmp_path: Path, place: float) -> None:
+    """Their checksum is read to the end, though only the values are wanted."""
+    np.savez(tmp_path / "000.npz", image=images(50))
+    data = bytearray((tmp_path / "000.npz").read_bytes())
+    begin, end = data.index(b"NUMPY") + 130, data.index(b"PK\x01\x02")
+    data[begin + int(place * (end - begin))] ^= 1
+    (tmp_path / "000.npz").write_bytes(data)
+    with pytest.raises(errors.SamplesError, match="not a readable"):
+        list(split(tmp_path).batches(7))
+
+
+def script(folder: Path, *lines: str) -> samples.Split:
+    head = ["import numpy as np", "def load_data():"]
+    (folder / "data.py").write_text("\n".join([*head, *(f"    {line}" for line in lines)]))
+    return split(folder, labels="label")
+
+
+FEED = "yield {'image': np.full((n, 1, 2, 2), n, np.float32), 'label': np.full(n, n)}"
+
+
+def test_a_generator_gives_feeds_of_any_length(tmp_path: Path) -> None:
+    found = script(tmp_path, "for n in (3, 1, 2):", f"    {FEED}")
+    found.check_headers()
+    batches = list(found.batches(2))
+    assert [batch["label"].tolist() for batch in batches] == [[3, 3], [3], [1], [2, 2]]
+    assert (found.count(), found.estimate(2)) == (6, None)
+    _, headers = next(found.headers())
+    assert headers["image"] == ((3, 1, 2, 2), "float32")
+    assert not (tmp_path / "__pycache__").exists()
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["raise KeyError('disk')", "yield"], r"data\.py: load_data\(\) fails: KeyError: 'disk'"),
+        (["yield [1]"], "load_data.. fails: TypeError: feed 0 is a list, not a dict"),
+        (["n = 2", FEED.replace("'image'", "'picture'")], r"\(feed 0\) lacks the array 'image'"),
+        (["n = 2", FEED.replace("float32", "float64")], r"\(feed 0\): 'image' is float64"),
+        (["n = 2", FEED.replace("2, 2)", "2, 3)")], r"'image' has shape \[2, 1, 2, 3\]"),
+        (["n = 2", FEED, FEED.replace("n, np.f", "np.nan, np.f")], "holds NaN or .* in sample 2"),
+        (["return", "yield"], "yields nothing: there are no samples"),
+    ],
+)
+def test_feeds_that_do_not_fit(tmp_path: Path, lines: list[str], message: str) -> None:
+    with pytest.raises(errors.SamplesError, match=message):
+        list(script(tmp_path, *lines).batches(2))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def load(): ...", r"data\.py defines no function load_data\(\); it defines: load"),
+        ("def load_data(:", r"data\.py is not Python"),
+    ],
+)
+def test_scripts_without_a_generator_are_told_unrun(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "data.py").write_text(text)
+    refuse(split(tmp_path), message)
+
+
+def test_two_kinds_of_samples_are_not_guessed_between(tmp_path: Path) -> None:
+    script(tmp_path, "n = 1", FEED)
+    write(tmp_path, image=images(2))
+    refuse(split(tmp_path), r"more than one \.py file, or other samples beside it: ")
+
+
+def peak(folder: Path) -> int:
+    tracemalloc.start()
+    try:
+        for _ in split(folder).batches(4):
+            pass
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("pack", [np.savez, np.savez_compressed, save])
+def test_memory_does_not_grow_with_the_samples(tmp_path: Path, pack: Any) -> None:
+    found = []
+    for number, count in enumerate((2_000, 40_000)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        pack(folder / ("000.npz" if pack is not save else ""), image=images(count))
+        found.append(peak(folder))
+    assert found[1] < found[0] + 100_000 < 40_000 * 16

@@ -70,10 +70,10 @@ def unmeasured(report: dict[str, Any], name: str, state: str) -> dict[str, Any]:
     return changed
 
 
-def test_no_gates_leave_the_two_rules_that_are_always_on(report: dict[str, Any]) -> None:
+def test_no_gates_leave_the_three_rules_that_are_always_on(report: dict[str, Any]) -> None:
     verdict = decide(report)
     states = [rule["state"] for rule in verdict["rules"]]
-    assert states == ["passed"] * 2 + ["no gate"] * 6
+    assert states == ["passed"] * 2 + ["no gate"] * 6 + ["passed"]
     assert verdict["verdict"] == "passed"
     assert verdict["plan_sha256"] == report["plan"]["sha256"]
     assert verdict["not_run"] == ["device"]
@@ -223,3 +223,38 @@ def test_verdict_always_fits_its_schema(
     assert (rule(verdict, "min_sqnr_db")["state"] == "no gate") == (asked is None)
     if asked is not None and sqnr is None:
         assert verdict["verdict"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("asked", "layers", "figure"),
+    [
+        ("int8", {"fp32": 3, "int8": 2}, 2),
+        ("tf32", {"fp32": 3}, 3),
+        ("auto", {"fp16": 3, "int8": 1}, 4),
+        ("fp32", {}, 0),
+    ],
+)
+def test_an_engine_holds_the_precision_asked_for(
+    report: dict[str, Any], asked: str, layers: dict[str, int], figure: int
+) -> None:
+    report["measurements"][6]["value"] |= {"asked": asked, "layers": layers}
+    found = rule(decide(report), "precision")
+    assert (found["state"], found["figure"]) == ("passed", figure)
+
+
+@pytest.mark.parametrize(
+    ("asked", "layers", "reason"),
+    [
+        ("int8", {"fp16": 1, "fp32": 2}, "no node computes in int8; nodes: 1 fp16, 2 fp32"),
+        ("fp8", {"int8": 2}, "no node computes in fp8; nodes: 2 int8"),
+        ("fp16", {}, "no node computes in fp16; nodes: none at all"),
+        ("fp32", {"fp16": 1}, "no node computes in fp32; nodes: 1 fp16"),
+    ],
+)
+def test_an_engine_that_holds_none_of_it_fails(
+    report: dict[str, Any], asked: str, layers: dict[str, int], reason: str
+) -> None:
+    report["measurements"][6]["value"] |= {"asked": asked, "layers": layers}
+    verdict = decide(report)
+    assert verdict["verdict"] == "failed"
+    assert rule(verdict, "precision")["reason"] == reason

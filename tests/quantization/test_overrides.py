@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The enginery authors
 # SPDX-License-Identifier: Apache-2.0
-"""Patterns over node names."""
+"""Patterns over node names and op types."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from stages.lib import errors
 from stages.quantization import overrides
 
 NAMES = ["/head/Gemm", "/head/Add", "/body/Conv_1", "/body/Conv_10", "node_of_y"]
+OPS = {"/head/Gemm": "Gemm", "/head/Add": "Add", "node_of_y": "Relu"}
+OPS |= dict.fromkeys(("/body/Conv_1", "/body/Conv_10"), "Conv")
 
 
 def kept(*patterns: str) -> dict[str, str]:
     wanted = [{"nodes": pattern, "precision": "fp32"} for pattern in patterns]
-    return overrides.kept(NAMES, wanted, "engines.e.overrides")
+    return overrides.chosen(OPS, wanted, "engines.e.overrides")
 
 
 @pytest.mark.parametrize(
@@ -38,9 +40,9 @@ def test_none_keep_nothing_and_several_add_up() -> None:
 
 
 def test_a_later_pattern_wins() -> None:
-    wanted = [{"nodes": "*", "precision": "fp32"}, {"nodes": "/head/*", "precision": "tf32"}]
-    found = overrides.kept(NAMES, wanted, "k")
-    assert found["/head/Gemm"] == "tf32"
+    wanted = [{"nodes": "*", "precision": "fp32"}, {"nodes": "/head/*", "precision": "fp16"}]
+    found = overrides.chosen(OPS, wanted, "k")
+    assert found["/head/Gemm"] == "fp16"
     assert found["node_of_y"] == "fp32"
 
 
@@ -54,3 +56,18 @@ def test_a_pattern_that_matches_nothing_is_told_with_near_names(pattern: str, ne
     assert caught.value.what.startswith(f"engines.e.overrides[1]: no node is called {pattern!r}")
     assert near in caught.value.what
     assert caught.value.mend == "correct the pattern at engines.e.overrides in params.yaml"
+
+
+def test_ops_are_matched_too_and_the_order_decides() -> None:
+    first = {"nodes": "/body/Conv_1", "precision": "fp16"}
+    ops = {"ops": "C*", "precision": "bf16"}
+    assert overrides.chosen(OPS, [first, ops], "k") == dict.fromkeys(
+        ("/body/Conv_1", "/body/Conv_10"), "bf16"
+    )
+    found = overrides.chosen(OPS, [ops, first], "k")
+    assert found == {"/body/Conv_1": "fp16", "/body/Conv_10": "bf16"}
+
+
+def test_an_op_that_is_not_there_is_told_with_near_types() -> None:
+    with pytest.raises(errors.GraphError, match=r"k\[0\]: no node is of type 'Convs'; .*: Conv$"):
+        overrides.chosen(OPS, [{"ops": "Convs", "precision": "fp16"}], "k")

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.calibration import tap
 from stages.lib import errors
 from stages.quantization import qdq
+from stages.quantization.recipe import apply
 from tests import graphs_zoo as zoo
 
 if TYPE_CHECKING:
@@ -26,17 +26,18 @@ X = {"x": zoo.values(2, 3, 8, 8)}
 
 def observed(proto: onnx.ModelProto, feeds: zoo.Arrays) -> dict[str, float]:
     """The scale of every activation by its largest value, as a float32 of a cache."""
-    model = zoo.typed(proto)
-    names = tap.open_up(model)
-    found = {**zoo.infer(model, feeds), **feeds}
-    return {name: float(np.float32(np.abs(found[name]).max() / 127)) for name in names}
+    return {n: float(np.float32(top / 127)) for n, top in zoo.observed(proto, feeds).items()}
 
 
 def quantize(
-    proto: onnx.ModelProto, scales: dict[str, float] | None = None, *kept: str
+    proto: onnx.ModelProto,
+    scales: dict[str, float] | None = None,
+    *kept: str,
+    precision: str = "int8",
 ) -> tuple[ir.Model, dict[str, Any]]:
     model = zoo.typed(proto)
-    details = qdq.quantize(model, observed(proto, X) if scales is None else scales, set(kept))
+    known = observed(proto, X) if scales is None else scales
+    details = apply(model, zoo.recipe(precision, known, chosen=dict.fromkeys(kept, "fp32")))
     zoo.check(model)
     return model, details
 
@@ -307,12 +308,12 @@ def test_a_missing_tensor_is_told_with_counts_and_near_names() -> None:
         quantize(zoo.tiny(), {})
 
 
-def test_an_opset_without_axes_is_refused() -> None:
+def test_an_opset_without_axes_is_raised() -> None:
     proto = one("Gemm", (8, 5), ("batch", 8))
-    model = zoo.typed(proto)
-    model.graph.opset_imports[""] = 12
-    with pytest.raises(errors.GraphError, match="has opset 12; per-channel Q/DQ needs 13"):
-        qdq.quantize(model, {"x": 1.0}, set())
+    proto.opset_import[0].version = 12
+    model, details = quantize(proto, {"x": 1.0})
+    assert details["opset"] == {"from": 12, "to": 13}
+    assert model.opset_imports[""] == 13
 
 
 def test_opset_13_will_do() -> None:
@@ -345,8 +346,8 @@ def test_a_product_of_another_domain_is_no_product() -> None:
     proto = one("MatMul", (8, 5), ("batch", 8))
     proto.graph.node[0].domain = "own"
     proto.opset_import.add(domain="own", version=1)
-    model = ir.from_proto(proto)
-    assert qdq.quantize(model, {"x": 0.05}, set())["quantized"] == {}
+    plan = qdq.plan(ir.from_proto(proto), {"x": 0.05}, {})
+    assert (plan.points, plan.left) == ([], [])
 
 
 def test_names_that_are_taken_already() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from stages.checks import task
+from stages.backends import task
 from stages.lib import errors
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ import onnx_ir as ir
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from onnx import TensorProto, helper
 
-from stages.checks import emulation
-from stages.quantization import casts
+from stages.backends import emulation
+from stages.quantization import recipe
 from tests import graphs_zoo as zoo
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def chain() -> onnx.ModelProto:
 
 def low(proto: onnx.ModelProto, kind: str) -> ir.Model:
     model = zoo.typed(proto)
-    casts.to_low(model, LOW[kind], set())
+    zoo.lower(model, LOW[kind])
     return model
 
 
@@ -188,15 +189,57 @@ def test_outputs_that_are_left_out() -> None:
     np.testing.assert_allclose(found, zoo.infer(proto, {"x": zoo.values(3, 5, 4)})["y"], atol=5e-3)
 
 
+SINGLE = "float32 by ONNX Runtime, optimizations off"
+
+
 @pytest.mark.parametrize(
-    ("precision", "text"),
+    ("precision", "remainder", "text"),
     [
-        ("fp16", "emulation: float32 arithmetic, rounded to fp16 after each node"),
-        ("bf16", "emulation: float32 arithmetic, rounded to bf16 after each node"),
-        ("tf32", "float32 by ONNX Runtime; TF32's shorter mantissa is not emulated"),
-        ("fp32", "float32 by ONNX Runtime, optimizations off"),
-        ("int8", "float32 by ONNX Runtime, optimizations off"),
+        ("fp16", "fp16", "emulation: float32 arithmetic, rounded to fp16 after each node"),
+        ("bf16", "bf16", "emulation: float32 arithmetic, rounded to bf16 after each node"),
+        ("tf32", "fp32", "float32 by ONNX Runtime; TF32's shorter mantissa is not emulated"),
+        ("fp32", "fp32", SINGLE),
+        ("int8", "fp32", f"{SINGLE}; operands rounded to int8 by Q/DQ"),
+        (
+            "fp8",
+            "bf16",
+            (
+                "emulation: float32 arithmetic, rounded to bf16 after each node;"
+                " operands rounded to fp8 by Q/DQ"
+            ),
+        ),
     ],
 )
-def test_the_report_says_how_it_was_computed(precision: str, text: str) -> None:
-    assert emulation.describe(precision) == text
+def test_the_report_says_how_it_was_computed(precision: str, remainder: str, text: str) -> None:
+    model = zoo.typed(zoo.tiny())
+    scales = dict.fromkeys(("x", "b_same", "g"), 0.1)
+    recipe.apply(model, zoo.recipe(precision, scales, remainder=remainder))
+    assert emulation.describe(precision, model) == text
+
+
+@BOTH
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+def test_a_low_remainder_is_rounded_beside_q_and_dq(precision: str, kind: str) -> None:
+    feeds = {"x": zoo.values(2, 3, 8, 8)}
+    scales = {name: top / 127 for name, top in zoo.observed(zoo.tiny(), feeds).items()}
+    model = zoo.typed(zoo.tiny())
+    recipe.apply(model, zoo.recipe(precision, scales, remainder=kind))
+    found, reference = zoo.infer(emulated(model), feeds)["logits"], zoo.infer(zoo.tiny(), feeds)
+    assert 0 < np.abs(found - reference["logits"]).max() < 0.2 * np.abs(reference["logits"]).max()
+
+
+def test_float8_of_onnx_runtime_is_that_of_the_specification() -> None:
+    eight = helper.make_tensor("zero", TensorProto.FLOAT8E4M3FN, [], [0])
+    proto = zoo.model(
+        [
+            zoo.node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+            zoo.node("DequantizeLinear", ["q", "scale", "zero"], ["y"]),
+        ],
+        [zoo.face("x", "batch")],
+        [zoo.face("y", "batch")],
+        [zoo.const("scale", 0.25), eight],
+    )
+    x = np.concatenate([zoo.values(4096) * 20, np.array([112, 115.9, 116.1, 1e9, -1e9, 0, 5e-4])])
+    expected = np.clip(x.astype(np.float32) / 0.25, -448, 448).astype(ml_dtypes.float8_e4m3fn)
+    found = zoo.infer(proto, {"x": x.astype(np.float32)})["y"]
+    np.testing.assert_array_equal(found, expected.astype(np.float32) * 0.25)

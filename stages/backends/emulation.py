@@ -20,16 +20,37 @@ if TYPE_CHECKING:
 
 LOW = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 _FLOAT = ir.DataType.FLOAT
-_TYPE_ATTRIBUTES = ("to", "dtype")
+_WIDENED = "/float"
+_TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype")
 
 
-def describe(precision: str) -> str:
-    """How numbers are computed for an engine of this precision, for the report."""
-    if precision in ("fp16", "bf16"):
-        return f"emulation: float32 arithmetic, rounded to {precision} after each node"
+_SHORT = {
+    ir.DataType.FLOAT16: "fp16",
+    ir.DataType.BFLOAT16: "bf16",
+    ir.DataType.INT8: "int8",
+    ir.DataType.FLOAT8E4M3FN: "fp8",
+}
+
+
+def describe(precision: str, model: ir.Model) -> str:
+    """How numbers are computed for this typed graph, for the report."""
+    made = [(node.op_type, value.dtype) for node in model.graph for value in node.outputs]
+    low = sorted({_SHORT[dtype] for _, dtype in made if dtype in LOW})
+    quantized = sorted(
+        {_SHORT[t] for op, t in made if op == "QuantizeLinear" and t is not None and t in _SHORT}
+    )
     if precision == "tf32":
         return "float32 by ONNX Runtime; TF32's shorter mantissa is not emulated"
-    return "float32 by ONNX Runtime, optimizations off"
+    if low:
+        text = f"emulation: float32 arithmetic, rounded to {' or '.join(low)} after each node"
+    else:
+        text = "float32 by ONNX Runtime, optimizations off"
+    return text + (f"; operands rounded to {' or '.join(quantized)} by Q/DQ" if quantized else "")
+
+
+def original(name: str) -> str:
+    """The name, before `emulate`, of a value that it widened."""
+    return name.removesuffix(_WIDENED)
 
 
 def emulate(model: ir.Model) -> int:
