@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from stages.bundle import integrity, manifest
 from stages.lib import console, errors, files, layout, lockfile, params, samples
 from stages.verification import comparing, elsewhere, rebuilding, record, verdicts
-from stages.verification.verdicts import DIFFERENT, EQUIVALENT, IDENTICAL, Verdict
+from stages.verification.verdicts import DIFFERENT, IDENTICAL, Verdict
 
 if TYPE_CHECKING:
     from stages.lib.params import Params
@@ -124,7 +124,7 @@ def _conclude(rows: list[Row], seconds: float) -> None:
     """Say the worst of all verdicts, and raise unless all is identical."""
     kind = verdicts.worst(verdict.kind for _, _, verdict in rows)
     count = f"{len(rows)} outputs, made again in {seconds:.1f} s"
-    if kind not in (EQUIVALENT, DIFFERENT):
+    if kind == IDENTICAL:
         console.say(f"\nidentical: {count}")
         return
     first, path, _ = next(row for row in rows if row[2].kind == kind)

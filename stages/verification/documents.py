@@ -18,18 +18,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    Arrays = dict[str, np.ndarray[Any, Any]]
+
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CODE = re.compile(r"code\.(?:\w+\.)?(stages/.+)")  # of facts, and by stage of a manifest
 _SIZE = re.compile(r"files\..+\.bytes")  # of a manifest
+# Arrays of observations that count values; `counts` holds them all.
+_COUNTS = ("counts", "negative", "zeros")
 REPEATED = "it names digests of what is judged by itself"
 
 
 def arrays(recorded: Path, rebuilt: Path, rtol: float) -> Verdict:
     """Two .npz files: other floats within `rtol` of the largest in their array are equivalent.
 
-    So are histograms (`counts`, one row for each of `names`) of which no more than `rtol` of all
-    values fell into another bin.
+    So are the counts of observations (stages/calibration/observations.py) of which no more than
+    `rtol` of all values fell into another bin.
     """
     with np.load(recorded) as one, np.load(rebuilt) as other:
         a, b = ({name: file[name] for name in file.files} for file in (one, other))
@@ -39,22 +43,24 @@ def arrays(recorded: Path, rebuilt: Path, rtol: float) -> Verdict:
         return Verdict(DIFFERENT, ("other arrays, or of other shapes",))
     lines, kind = [], EQUIVALENT
     for name in (name for name in a if not np.array_equal(a[name], b[name])):
-        moved = _moved(a[name], b[name])
+        moved = _moved(a, b, name)
         lines.append(f"{name}: moved by {moved:.1e}{_tensors(a, b, name)}")
         if moved > rtol:
             kind = DIFFERENT
     return Verdict(kind, tuple(lines) or ("the same arrays, stored otherwise",))
 
 
-def _moved(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
+def _moved(a: Arrays, b: Arrays, name: str) -> float:
     """How far values moved: floats relative to the largest, counts as a share of all."""
-    if a.dtype.kind == "f":
-        rest = np.isfinite(a) & np.isfinite(b)
-        if not np.array_equal(a[~rest], b[~rest], equal_nan=True):
+    one, other = a[name], b[name]
+    if one.dtype.kind == "f":
+        rest = np.isfinite(one) & np.isfinite(other)
+        if not np.array_equal(one[~rest], other[~rest], equal_nan=True):
             return math.inf
-        return relative(a[rest], b[rest])
-    if a.dtype.kind in "iu" and a.ndim > 1:
-        return float(np.abs(a - b).sum() / 2 / max(a.sum(), 1))
+        return relative(one[rest], other[rest])
+    if name in _COUNTS:
+        share = float(np.abs(one - other).sum() / max(a["counts"].sum(), 1))
+        return share / 2 if name == "counts" else share  # a value leaves one bin, and enters one
     return math.inf
 
 
@@ -69,12 +75,19 @@ def relative(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
     return distance / largest if largest and math.isfinite(distance) else math.inf
 
 
-def _tensors(a: dict[str, Any], b: dict[str, Any], name: str) -> str:
-    """Which tensors an array moved in, where it has a row for each."""
+def _tensors(a: Arrays, b: Arrays, name: str) -> str:
+    """Which tensors an array of observations moved in."""
     known = a.get("names")
-    if known is None or a[name].shape[:1] != known.shape:
+    if known is None or a[name].ndim == 0:
         return ""
-    rows = (a[name] != b[name]).reshape(len(known), -1).any(axis=1)
+    rows = np.flatnonzero((a[name] != b[name]).reshape(len(a[name]), -1).any(axis=1))
+    if name == "channel_maxima":
+        rows = np.unique(np.searchsorted(a["channel_offsets"], rows, side="right") - 1)
+    elif len(a[name]) != len(known):
+        ranged = a.get("ranged")
+        if ranged is None or len(a[name]) != len(ranged):
+            return ""
+        rows = ranged[rows]
     return ", " + names("tensors", [str(tensor) for tensor in known[rows]])
 
 

@@ -49,6 +49,37 @@ def test_observations(tmp_path: Path, changes: dict[str, Any], kind: str, line: 
     assert line in found.what[0]
 
 
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"counts": [[899_999, 100_001]]}, "counts: moved by 1.0e-06, tensors (1): add"),
+        ({"negative": [[7, 1]]}, "negative: moved by 1.0e-06, tensors (1): add"),
+        ({"zeros": [6]}, "zeros: moved by 1.0e-06, tensors (1): add"),
+        (
+            {"channel_maxima": np.array([1, 2, 8 * (1 + 1e-7)], np.float32)},
+            "channel_maxima: moved by 1.2e-07, tensors (1): add",
+        ),
+    ],
+)
+def test_tensors_are_named_where_only_some_have_a_histogram(
+    tmp_path: Path, changes: dict[str, Any], line: str
+) -> None:
+    # As stages/calibration/observations.py lays them out: two tensors, the second with counts.
+    before = observed(
+        ranged=np.array([1]),
+        counts=np.array([[900_000, 100_000]]),
+        negative=np.array([[7, 0]]),
+        zeros=np.array([5]),
+        channel_offsets=np.array([0, 1, 3]),
+        channel_maxima=np.array([1, 2, 8], np.float32),
+    )
+    after = before | {name: np.asarray(value) for name, value in changes.items()}
+    np.savez(tmp_path / "a.npz", allow_pickle=False, **before)
+    np.savez(tmp_path / "b.npz", allow_pickle=False, **after)
+    found = documents.arrays(tmp_path / "a.npz", tmp_path / "b.npz", RTOL)
+    assert found == Verdict(EQUIVALENT, (line,))
+
+
 def test_observations_of_other_tensors(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", allow_pickle=False, **observed())
     np.savez(tmp_path / "b.npz", allow_pickle=False, **observed(counts=np.zeros((3, 2), np.int64)))
