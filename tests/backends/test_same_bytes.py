@@ -129,20 +129,26 @@ def one_core() -> tuple[str, ...]:
     return ("taskset", "--cpu-list", str(min(os.sched_getaffinity(0))))
 
 
+# As a build does: read the installed packages, and start the interpreter once more.
+PROBE = (
+    "import ruamel.yaml, subprocess, sys; subprocess.run([sys.executable, '-c', ''], check=True)"
+)
+
+
 def works(*prefix: str) -> bool:
     if shutil.which(prefix[0]) is None:
         return False
-    command = [*prefix, sys.executable, "-c", "import ruamel.yaml"]
+    command = [*prefix, sys.executable, "-c", PROBE]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 NOBODY = 65534
-# A real one where this is root, and the interpreter not in root's home; else one of a namespace.
+# One of a namespace, who may read what this user may; where there is none, a real one.
 USERS = [
     user
     for user in (
-        ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"),
         ("unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}"),
+        ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"),
     )
     if works(*user)
 ]
