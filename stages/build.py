@@ -18,6 +18,10 @@ from stages.lib import console, errors, facts, files, guards, layout, params, pi
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from stages.backends.build_api import Engine
+
+    Proof = tuple[str, dict[str, Any] | None]
+
 _WARNING = """
 A second build of the same graph gave other bytes, so this plan cannot be rebuilt: {differs}
 It works all the same; the facts and the manifest say `not reproducible`. "Same bytes" in
@@ -35,20 +39,54 @@ _IN_THE_LOG = (
 def main(engine: str) -> None:
     """Build `engines.<engine>`."""
     document = params.load()
-    backend = document.param(f"engines.{engine}.backend")
+    used = _params(document, engine)
+    own = params.short(used)
+    backend, plan = own["backend"], layout.plan(engine)
     versions = pins.toolchain(document, f"{backend}.packages")
-    profile = document.param(f"engines.{engine}.profile")
-    prove = document.param("build.prove")
-    builder = document.param(f"engines.{engine}.builder")
-    model = document.param(f"engines.{engine}.model")
-    use = recordings.use(engine, model, builder)
+    use = recordings.use(engine, own["model"], own["builder"])
     order = Order(
         graph=files.need(layout.typed(engine) / layout.GRAPH_FILE),
-        precision=document.param(f"engines.{engine}.precision"),
-        profiles=document.param(f"profiles.{profile}"),
-        builder=builder,
+        precision=own["precision"],
+        profiles=own["shapes"],
+        builder=own["builder"],
         timing_cache=use.file(),
     )
+    _guard(document, engine, backend, order)
+    with files.writing(plan) as temporary, console.elapsing(f"build {engine}"), use.mending():
+        built, proof = _build(backend, order, engine, temporary, prove=own["prove"])
+        guards.plan(temporary, backend, versions, plan.as_posix())
+
+    facts.write(
+        "build",
+        engine,
+        inputs=[layout.typed(engine), *use.inputs],
+        outputs=[plan],
+        params=used,
+        versions=versions,
+        details=_details(backend, built.engine, plan, proof),
+        code_elsewhere=built.code,
+    )
+    _say(engine, built.engine, plan, proof)
+    if steps := use.next_steps():
+        console.say(steps)
+
+
+def _params(document: params.Params, engine: str) -> dict[str, Any]:
+    """What the plan is made from of params.yaml, by key; the other pins are but compared."""
+    profile = document.param(f"engines.{engine}.profile")
+    return {
+        "build.prove": document.param("build.prove"),
+        f"engines.{engine}.backend": document.param(f"engines.{engine}.backend"),
+        f"engines.{engine}.builder": document.param(f"engines.{engine}.builder"),
+        f"engines.{engine}.model": document.param(f"engines.{engine}.model"),
+        f"engines.{engine}.precision": document.param(f"engines.{engine}.precision"),
+        f"engines.{engine}.profile": profile,
+        f"profiles.{profile}": document.param(f"profiles.{profile}"),
+    }
+
+
+def _guard(document: params.Params, engine: str, backend: str, order: Order) -> None:
+    """Stop where the builder would not: at a graph, or a machine, that it is not made for."""
     guards.graph(order.graph, document.param(f"toolchain.{backend}.onnx_opset"), backend)
     guards.target(
         engine,
@@ -57,54 +95,38 @@ def main(engine: str) -> None:
         cuda_runtime=document.param(f"toolchain.{backend}.cuda_runtime"),
         driver_min=document.param(f"toolchain.{backend}.driver_min"),
     )
-    plan = layout.plan(engine)
-    with files.writing(plan) as temporary, console.elapsing(f"build {engine}"), use.mending():
-        built, (proof, differs) = _build(backend, order, engine, temporary, prove=prove)
-        guards.plan(temporary, backend, versions, plan.as_posix())
-    size, made = plan.stat().st_size, built.engine
 
-    facts.write(
-        "build",
-        engine,
-        inputs=[layout.typed(engine), *use.inputs],
-        outputs=[plan],
-        params={
-            "build.prove": prove,
-            f"engines.{engine}.backend": backend,
-            f"engines.{engine}.builder": builder,
-            f"engines.{engine}.model": model,
-            f"engines.{engine}.precision": order.precision,
-            f"engines.{engine}.profile": profile,
-            f"profiles.{profile}": order.profiles,
-        },
-        versions=versions,
-        details={
-            "backend": backend,
-            "command": made.command,
-            "compiled": made.compiled,
-            "inputs": made.inputs,
-            "layers": made.layers,
-            "outputs": made.outputs,
-            "precisions": made.precisions,
-            "plan": {"bytes": size, "sha256": files.sha256(plan)},
-            "profiles": made.profiles,
-            "timing_cache": made.timing_cache,
-            "reproducible": proof,
-            "differs": differs,
-        },
-        code_elsewhere=built.code,
-    )
-    what = f"{made.layers} layers -> {plan}; {size / 2**20:.2f} MiB; reproducible: {proof}"
-    console.say(f"build {engine}: {what}")
-    if steps := use.next_steps():
-        console.say(steps)
+
+def _details(backend: str, made: Engine, plan: Path, proof: Proof) -> dict[str, Any]:
+    reproducible, differs = proof
+    return {
+        "backend": backend,
+        "command": made.command,
+        "compiled": made.compiled,
+        "inputs": made.inputs,
+        "layers": made.layers,
+        "outputs": made.outputs,
+        "precisions": made.precisions,
+        "plan": {"bytes": plan.stat().st_size, "sha256": files.sha256(plan)},
+        "profiles": made.profiles,
+        "timing_cache": made.timing_cache,
+        "reproducible": reproducible,
+        "differs": differs,
+    }
+
+
+def _say(engine: str, made: Engine, plan: Path, proof: Proof) -> None:
+    reproducible, differs = proof
+    size = f"{plan.stat().st_size / 2**20:.2f} MiB"
+    told = f"{made.layers} layers -> {plan}; {size}; reproducible: {reproducible}"
+    console.say(f"build {engine}: {told}")
     if differs:
         console.say(_WARNING.format(differs=json.dumps(differs)))
 
 
 def _build(
     backend: str, order: Order, engine: str, plan: Path, *, prove: bool
-) -> tuple[isolation.Built, tuple[str, dict[str, Any] | None]]:
+) -> tuple[isolation.Built, Proof]:
     """Build in a child process, with the builder's messages in a log that a failure leaves too."""
     path = layout.log("build", engine)
     with files.storage_errors(path):

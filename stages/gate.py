@@ -40,8 +40,14 @@ def main(engine: str) -> None:
     )
     if verdict["verdict"] == "failed":
         raise _refusal(engine, report["model"], verdict["rules"])
-    asked = sum(rule["state"] == "passed" for rule in verdict["rules"])
-    console.say(f"gate {engine}: passed its {asked} rules; not run: {_list(verdict['not_run'])}")
+    passed, moot = (
+        [rule["name"] for rule in verdict["rules"] if rule["state"] == state]
+        for state in ("passed", "not applicable")
+    )
+    console.say(
+        f"gate {engine}: passed its {len(passed)} rules;"
+        f" not applicable: {_list(moot)}; not run: {_list(verdict['not_run'])}"
+    )
 
 
 def _refusal(engine: str, model: str, rules: list[gates.Rule]) -> errors.GateError:
@@ -65,6 +71,11 @@ def _mends(engine: str, model: str, names: list[str]) -> list[str]:
         mends.append(f"`dvc repro --force build@{engine}` builds the plan with the pinned version")
     if "precision" in names:
         mends.append(f"report.json says what was kept and why; look at engines.{engine}.overrides")
+    if "max_out_of_range" in names:
+        mends.append(
+            f"do the samples in {layout.samples(model, 'calibration')} represent those of"
+            " validation? add such as they lack"
+        )
     if keys := [f"engines.{engine}.gates.{name}" for name in names if "_" in name]:
         mends.append(f"if these figures are good enough, relax {_list(keys)} in params.yaml")
         mends.append(f"or give engines.{engine} another precision, method or overrides")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.backends import fusion
 from stages.lib import caches, console, errors, facts, files, graphs, layout, observed, params, pins
-from stages.quantization import decision, overrides, reading
+from stages.quantization import attention, decision, overrides, reading
 from stages.quantization.recipe import Recipe, apply
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def main(engine: str) -> None:
 
     graph = graphs.load(layout.clean(model))
     recipe = _recipe(graph, engine, used)
-    documents, read = {"decision.json": files.canonical_json(decision.NONE)}, []
+    documents, read = decision.unsearched(engine, recipe.precision), []
     if used[f"engines.{engine}.auto"] is not None:
         read = [layout.samples(model, "calibration"), layout.metric(model), layout.latency(model)]
         recipe, documents = _search(graph, recipe, engine, used, read)
@@ -81,15 +81,9 @@ def _params(document: params.Params, engine: str) -> dict[str, Any]:
     }
 
 
-def _own(used: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of the engine and its model, by the last word of their keys."""
-    profiles = "profiles."
-    return {k.rpartition(".")[2]: v for k, v in used.items() if not k.startswith(profiles)}
-
-
 def _recipe(graph: ir.Model, engine: str, used: Mapping[str, Any]) -> Recipe:
     """The recipe that params, ranges and observations give, before any search."""
-    own = _own(used)
+    own = params.short(used)
     model, remainder = own["model"], own["remainder"]
     cache, seen = layout.cache(model, own["method"]), layout.observations(model)
     maxima = observed.read(seen)
@@ -100,7 +94,10 @@ def _recipe(graph: ir.Model, engine: str, used: Mapping[str, Any]) -> Recipe:
     floats: Mapping[str, str] = {}
     if remainder:  # only what quantizes has ranges; none.cache holds none
         scales = caches.parse(files.need(cache).read_bytes(), cache.as_posix()).scales
+        form = "int8" if own["precision"] == "auto" else own["precision"]
+        largest = reading.sizes(own["inputs"], own["shapes"], "max")
         floats = fusion.useless(own["backend"], ops)
+        floats |= attention.unfused(graph.graph, form, largest, chosen)
     return Recipe(
         precision=own["precision"],
         remainder=remainder or own["precision"],
@@ -110,7 +107,7 @@ def _recipe(graph: ir.Model, engine: str, used: Mapping[str, Any]) -> Recipe:
         maxima=maxima.maxima,
         channels=maxima.channels,
         smoothing=own["smoothing"],
-        sizes=reading.sizes(own["inputs"], used[f"profiles.{own['profile']}"]),
+        sizes=reading.sizes(own["inputs"], own["shapes"]),
     )
 
 
@@ -120,7 +117,7 @@ def _search(
     """The recipe that a search on the calibration samples finds, and its documents by name."""
     from stages.quantization import searching  # ONNX Runtime, which others do without
 
-    own = _own(used)
+    own = params.short(used)
     task = searching.Task(
         engine=engine,
         **{key: own[key] for key in ("auto", "method", "overrides", "inputs", "metric")},
@@ -157,6 +154,8 @@ def _summary(recipe: Recipe, details: Mapping[str, Any]) -> str:
     parts += [f"{share:.0%} of compute {name}" for name, share in details["compute"].items()]
     if recipe.form is not None:
         parts.append("{used} of {observed} ranges used".format_map(details["scales"]))
+        if smoothed := details["scales"]["smoothed"]:
+            parts.append(f"{smoothed} made by smoothing")
     if details["overflow"]:
         parts.append(f"{len(details['overflow'])} kept float32, as FP16 would overflow")
     return ", ".join(parts)

@@ -26,6 +26,7 @@ from stages.lib import console, facts, files, graphs, layout, params, pins, samp
 from stages.quantization import reading
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -33,66 +34,80 @@ def main(engine: str) -> None:
     """Measure `engines.<engine>`."""
     document = params.load()
     versions = pins.toolchain(document, "validate")
-    model = document.param(f"engines.{engine}.model")
-    backend = document.param(f"engines.{engine}.backend")
-    precision = document.param(f"engines.{engine}.precision")
-    size = document.param(f"engines.{engine}.validation_batch")
-    inputs = document.param(f"models.{model}.inputs")
-    metric = document.param(f"models.{model}.metric")
-    threads = document.param(f"models.{model}.threads")
+    used = _params(document, engine)
+    own = params.short(used)
+    model, backend = own["model"], own["backend"]
     packages = document.param(f"toolchain.{backend}.packages")
-    profile = document.param(f"engines.{engine}.profile")
-    shapes = document.param(f"profiles.{profile}")
-    exported, typed = layout.exported(model), layout.typed(engine)
-    plan = files.need(layout.plan(engine))
-    folder = layout.samples(model, "validation")
-    split = samples.Split(folder=folder, inputs=inputs, labels=metric["labels"])
+    plan, folder = files.need(layout.plan(engine)), layout.samples(model, "validation")
+    split = samples.Split(folder=folder, inputs=own["inputs"], labels=own["metric"]["labels"])
 
-    errors, judged = _compare(exported, typed, split, size, threads, metric, layout.metric(model))
+    report = {
+        "schema_version": 1,
+        "engine": engine,
+        "model": model,
+        "precision": own["precision"],
+        "backend": backend,
+        "measurements": _measurements(engine, own, split, packages),
+        "plan": {"sha256": files.sha256(plan), "bytes": plan.stat().st_size},
+    }
+    files.write_json(layout.report(engine), report)
+    figures = _headline(report)
+    files.write_json(layout.metrics(engine), figures)
+    files.write_bytes(layout.card(engine), card.draw(engine, own["precision"], figures))
+
+    facts.write(
+        "validate",
+        engine,
+        inputs=[plan, layout.exported(model), layout.typed(engine), folder, layout.metric(model)],
+        outputs=[layout.report(engine), layout.metrics(engine), layout.card(engine)],
+        params=used,
+        versions=versions,
+        details={},
+    )
+    console.say(f"validate {engine}: {split.count()} samples -> {layout.report(engine)}")
+
+
+def _params(document: params.Params, engine: str) -> dict[str, Any]:
+    """What the report is made from of params.yaml, by key; the backend's pin is but compared."""
+    model = document.param(f"engines.{engine}.model")
+    profile = document.param(f"engines.{engine}.profile")
+    return {
+        f"engines.{engine}.backend": document.param(f"engines.{engine}.backend"),
+        f"engines.{engine}.model": model,
+        f"engines.{engine}.precision": document.param(f"engines.{engine}.precision"),
+        f"engines.{engine}.profile": profile,
+        f"engines.{engine}.validation_batch": document.param(f"engines.{engine}.validation_batch"),
+        f"models.{model}.inputs": document.param(f"models.{model}.inputs"),
+        f"models.{model}.metric": document.param(f"models.{model}.metric"),
+        f"models.{model}.threads": document.param(f"models.{model}.threads"),
+        f"profiles.{profile}": document.param(f"profiles.{profile}"),
+    }
+
+
+def _measurements(
+    engine: str, own: Mapping[str, Any], split: samples.Split, packages: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """All of them, in order; `own` as `params.short` gives it."""
+    typed, exported = layout.typed(engine), layout.exported(own["model"])
+    precision, size, threads = own["precision"], own["validation_batch"], own["threads"]
+    errors, judged = _compare(exported, typed, split, own)
     numeric = {
         "arithmetic": emulation.describe(precision, graphs.load(typed)),
         "samples": split.count(),
         "outputs": errors,
     }
-    measurements = [
-        _entry(1, "interface", interface.measure(graphs.load(exported), graphs.load(typed))),
-        _entry(2, "plan-header", plan_header.measure(plan, backend, packages)),
+    faces = interface.measure(graphs.load(exported), graphs.load(typed))
+    header = plan_header.measure(layout.plan(engine), own["backend"], packages)
+    sizes = reading.sizes(own["inputs"], own["shapes"])
+    return [
+        _entry(1, "interface", faces),
+        _entry(2, "plan-header", header),
         _entry(3, "numerics", numeric),
         _entry(4, "task-metric", judged, "models.<m>.metric.kind is none"),
         _entry(5, "coverage", _cover(typed, split, size, threads), "no activation is quantized"),
         _not_run(6, "device", f"no stage uses a GPU: `python -m stages.device {engine}`"),
-        _entry(
-            7, "precision", _read_back(typed, precision, backend, reading.sizes(inputs, shapes))
-        ),
+        _entry(7, "precision", _read_back(typed, precision, own["backend"], sizes)),
     ]
-    report: dict[str, Any] = {"schema_version": 1, "engine": engine, "model": model}
-    report |= {"precision": precision, "backend": backend, "measurements": measurements}
-    report["plan"] = {"sha256": files.sha256(plan), "bytes": plan.stat().st_size}
-    files.write_json(layout.report(engine), report)
-    figures = _headline(report)
-    files.write_json(layout.metrics(engine), figures)
-    files.write_bytes(layout.card(engine), card.draw(engine, precision, figures))
-
-    facts.write(
-        "validate",
-        engine,
-        inputs=[plan, exported, typed, folder, layout.metric(model)],
-        outputs=[layout.report(engine), layout.metrics(engine), layout.card(engine)],
-        params={
-            f"engines.{engine}.backend": backend,
-            f"engines.{engine}.model": model,
-            f"engines.{engine}.precision": precision,
-            f"engines.{engine}.profile": profile,
-            f"engines.{engine}.validation_batch": size,
-            f"models.{model}.inputs": inputs,
-            f"models.{model}.metric": metric,
-            f"models.{model}.threads": threads,
-            f"profiles.{profile}": shapes,
-        },
-        versions=versions,
-        details={},
-    )
-    console.say(f"validate {engine}: {split.count()} samples -> {layout.report(engine)}")
 
 
 def _entry(number: int, name: str, value: Any, otherwise: str | None = None) -> dict[str, Any]:
@@ -106,16 +121,11 @@ def _not_run(number: int, name: str, reason: str) -> dict[str, Any]:
 
 
 def _compare(
-    exported: Path,
-    typed: Path,
-    split: samples.Split,
-    size: int,
-    threads: int,
-    metric: dict[str, Any],
-    folder: Path,
+    exported: Path, typed: Path, split: samples.Split, own: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Errors by output, and the task metric of both graphs if there is one; one pass for both."""
-    function = task.metric(metric, folder)
+    metric, size, threads = own["metric"], own["validation_batch"], own["threads"]
+    function = task.metric(metric, layout.metric(own["model"]))
     judged: tuple[list[Any], list[Any]] = ([], [])
 
     def collect(reference: numerics.Arrays, candidate: numerics.Arrays) -> None:
@@ -165,6 +175,7 @@ def _read_back(typed: Path, asked: str, backend: str, sizes: dict[str, int]) -> 
     graph = graphs.load(typed)
     shares = reading.shares(graph, sizes)
     return {
+        "source": "typed graph",
         "asked": asked,
         "layers": shares["layers"],
         "compute": shares["compute"],

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from stages import calibrate, export, observe, sanitize
+from stages import calibrate, export, observe, precision, sanitize
 from stages.calibration import methods, observations
-from stages.lib import caches, errors, files, layout, observed, schema
+from stages.lib import caches, errors, files, graphs, layout, observed, schema
+from tests import graphs_zoo as zoo
 
 if TYPE_CHECKING:
     from tests.conftest import Project
@@ -154,6 +155,36 @@ def test_a_cache_of_another_graph_is_refused_and_nothing_is_left(calibrated: Pro
         calibrate.main("tiny")
     assert not layout.ranges("tiny").exists()
     assert not layout.cache("tiny", "imported").exists()
+
+
+def test_hostile_names_reach_the_typed_graph_and_come_back_from_a_cache(project: Project) -> None:
+    hostile = {"b": "a: b (1)", "g": " x: 3f800000", "d": "tab\there", "c": "\u2028", "a": "_scale"}
+    proto = zoo.tiny()
+    for node in proto.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [hostile.get(name, name) for name in names]
+    source = project.root / layout.model_source("tiny") / "net.onnx"
+    source.write_bytes(proto.SerializeToString())
+    for stage in (export, sanitize, observe, calibrate):
+        stage.main("tiny")
+    precision.main("tiny-int8")
+    graph, scales = graphs.load(layout.typed("tiny-int8")).graph, read("entropy").scales
+    assert set(scales) == {"x", "a: b (1)", " x: 3f800000"}
+    quantized = {
+        node.inputs[0].name: node.inputs[1].const_value
+        for node in graph
+        if node.op_type == "QuantizeLinear" and node.inputs[0] and node.inputs[1]
+    }
+    for name, scale in scales.items():
+        found = quantized[name]
+        assert found is not None
+        assert found.numpy().tobytes() == np.float32(scale).tobytes()
+    ours = layout.cache("tiny", "entropy").read_bytes()
+    foreign = project.root / layout.caches("tiny") / "theirs.cache"
+    foreign.write_bytes(ours.replace(b"TRT-101601-", b"TRT-8601-"))
+    project.set("models.tiny.calibrate.import", foreign.name)
+    calibrate.main("tiny")
+    assert layout.cache("tiny", "imported").read_bytes() == ours
 
 
 def test_a_killed_run_leaves_nothing_half_written(calibrated: Project) -> None:

@@ -46,7 +46,18 @@ def test_engine_that_is_good_enough_passes(capsys: pytest.CaptureFixture[str]) -
     verdict = files.read_json(layout.verdict(ENGINE))
     assert verdict["verdict"] == "passed"
     assert verdict["report_sha256"] == files.sha256(layout.report(ENGINE))
-    assert "not run: device" in capsys.readouterr().out
+    assert "not applicable: nothing; not run: device" in capsys.readouterr().out
+
+
+def test_what_auto_chose_without_ranges_is_not_judged_by_them(
+    report: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    report["precision"] = "auto"
+    entry = {"state": "not applicable", "reason": "no activation is quantized", "value": None}
+    report["measurements"][4].update(entry)
+    files.write_json(layout.report(ENGINE), report)
+    gate.main(ENGINE)
+    assert "not applicable: max_out_of_range; not run: device" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("report")
@@ -68,6 +79,14 @@ def test_refusal_says_figure_limit_and_what_to_do(report: dict[str, Any]) -> Non
     assert f"engines.{ENGINE}.gates.min_sqnr_db" in text
     assert f"give engines.{ENGINE} another precision, method or overrides" in text
     assert f"`dvc repro package@{ENGINE}`" in text
+
+
+def test_ranges_that_do_not_cover_ask_for_samples(report: dict[str, Any]) -> None:
+    report["measurements"][4]["value"]["worst"] = 0.5
+    files.write_json(layout.report(ENGINE), report)
+    with pytest.raises(errors.GateError, match="max_out_of_range") as caught:
+        gate.main(ENGINE)
+    assert "samples in models/digits/samples/calibration represent" in caught.value.mend
 
 
 def test_refusal_leaves_verdict_and_facts_to_read(report: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ TENSORRT_BUILDER = {
     "strip_plan": "false",
     "refit": "false",
     "max_aux_streams": "null",
+    "profiling_verbosity": "detailed",
     "timing_cache": "record",
     "gpu": '{name: NVIDIA L4, compute_capability: "8.9"}',
 }

@@ -11,13 +11,14 @@ import onnx
 import pytest
 
 from stages import precision
-from stages.lib import caches, errors, files, graphs, layout, observed
+from stages.lib import caches, errors, files, graphs, layout, observed, params
 from stages.quantization import reading
 from tests import graphs_zoo as zoo
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from stages.quantization.recipe import Recipe
     from tests.conftest import Project
 
 pytestmark = pytest.mark.usefixtures("built")
@@ -65,7 +66,7 @@ def test_the_int8_graph_carries_the_scales_of_the_cache_it_names(built: Project)
     told = files.read_json(layout.facts("precision", "tiny-int8"))
     assert "artifacts/calibration/tiny/minmax.cache" in told["inputs"]
     assert told["details"]["quantized"] == {"Add": 1, "Conv": 2, "Gemm": 1}
-    assert told["details"]["scales"] == {"observed": 3, "used": 3, "unused": 0}
+    assert told["details"]["scales"] == {"observed": 3, "used": 3, "unused": 0, "smoothed": 0}
     assert told["details"]["layers"] == {"fp32": 5, "int8": 3}
 
 
@@ -106,7 +107,7 @@ def test_a_graph_of_which_nothing_can_be_typed(built: Project, kind: str) -> Non
         errors.GraphError, match=f"no node of the graph can run in {kind}: "
     ) as caught:
         precision.main(f"tiny-{kind}")
-    assert "Conv: an override keeps it; " in caught.value.what
+    assert "Conv: an override or the search keeps it; " in caught.value.what
 
 
 def observed_again(root: Path) -> None:
@@ -172,6 +173,28 @@ def test_a_graph_of_unknown_types_is_told_as_such(built: Project) -> None:
     with pytest.raises(errors.GraphError, match=r"in fp16: Own: no ONNX schema for own::Own$"):
         precision.main("tiny-fp16")
     with pytest.raises(errors.GraphError, match="in int8: no candidate is known to be float32"):
+        precision.main("tiny-int8")
+
+
+def test_products_of_an_attention_without_a_fused_kernel_stay_in_the_remainder(
+    built: Project,
+) -> None:
+    def recipe() -> Recipe:
+        used = precision._params(params.load(), "tiny-int8")
+        return precision._recipe(zoo.typed(zoo.block()), "tiny-int8", used)  # heads of size 8
+
+    reason = "no fused INT8 attention: its head size is 8"
+    built.set("engines.tiny-int8.remainder", "fp16")
+    assert recipe().why == dict.fromkeys(("scores", "weigh"), reason)
+    assert recipe().chosen == dict.fromkeys(("scores", "weigh"), "fp16")
+    overrides = [{"nodes": name, "precision": "int8"} for name in ("scores", "weigh")]
+    built.set("engines.tiny-int8.overrides", overrides)
+    assert (recipe().why, recipe().chosen) == ({}, dict.fromkeys(("scores", "weigh"), "int8"))
+
+
+def test_an_override_to_int8_that_no_node_can_follow(built: Project) -> None:
+    built.set("engines.tiny-int8.overrides", [{"ops": "Relu", "precision": "int8"}])
+    with pytest.raises(errors.GraphError, match="'Relu' matches only Relu, which cannot run in"):
         precision.main("tiny-int8")
 
 

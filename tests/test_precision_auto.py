@@ -57,7 +57,9 @@ def test_other_precisions_decide_nothing(built: Project) -> None:
     del built
     assert document() == {"schema_version": 1, "searched": False, "decision": None}
     assert [path.name for path in layout.search(ENGINE).iterdir()] == ["decision.json"]
-    assert list(layout.search_plots(ENGINE).iterdir()) == []
+    # DVC warns of an empty folder.
+    picture = (layout.search_plots(ENGINE) / "path.svg").read_text()
+    assert "int8, as params.yaml asks for; nothing was searched" in picture
 
 
 @pytest.mark.usefixtures("mixed")
@@ -90,6 +92,62 @@ def test_the_decision_pasted_into_params_makes_the_same_graph(mixed: Project) ->
     assert document()["searched"] is False
 
 
+@pytest.mark.parametrize("rung", ["int8", "fp16", "bf16", "fp32"])
+def test_so_does_the_decision_for_any_rung_and_with_overrides_of_the_users_own(
+    built: Project, rung: str
+) -> None:
+    own = [{"ops": "Conv", "precision": "fp16"}, {"nodes": "conv_1", "precision": "int8"}]
+    built.set(f"engines.{ENGINE}.overrides", own)
+    ask(built, [rung], min_sqnr_db=1.0)
+    precision.main(ENGINE)
+    searched = (layout.typed(ENGINE) / "model.onnx").read_bytes()
+    assert document()["decision"]["rung"] == rung
+    for key, value in YAML(typ="safe").load(document()["decision"]["params"]).items():
+        built.set(f"engines.{ENGINE}.{key}", value)
+    precision.main(ENGINE)
+    assert (layout.typed(ENGINE) / "model.onnx").read_bytes() == searched
+
+
+def test_layers_that_need_not_be_chosen_are_not_ranked(built: Project) -> None:
+    ask(built, min_sqnr_db=1.0)
+    precision.main(ENGINE)
+    found = document()
+    schema.check(found, layout.schema("decision"), "decision.json")
+    decision = found["decision"]
+    assert decision["reasons"] == [{"rung": "int8", "reason": "it meets the budget"}]
+    assert (decision["ranking"], decision["int8"]) == ([], {"nodes": 3, "of": 3})
+    assert decision["unranked"] == (
+        "no rung came to choose between layers, so none was tried alone"
+    )
+    passes = {"reference": 1.0, "smoothing": 1.0, "ranking": 0.0, "ladder": 0.0, "total": 2.0}
+    assert decision["passes"] == passes
+
+
+def test_what_falls_through_to_fp16_is_told_from_end_to_end(
+    built: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask(built, min_sqnr_db=1.0)
+    precision.main(ENGINE)
+    throughout = int8_alone()
+    capsys.readouterr()
+    ask(built, ["int8", "fp16"], min_sqnr_db=throughout + 1)
+    precision.main(ENGINE)
+    decision = document()["decision"]
+    assert (decision["rung"], decision["precision"], decision["int8_share"]) == ("fp16", "fp16", 0)
+    assert decision["int8"] == {"nodes": 0, "of": 3}
+    assert decision["reasons"] == [
+        {
+            "rung": "int8",
+            "reason": f"it misses the budget: sqnr_db {throughout} is below {throughout + 1}",
+        },
+        {"rung": "fp16", "reason": "it meets the budget"},
+    ]
+    assert decision["ranking"] == []
+    assert "auto, fp16 -> " in capsys.readouterr().out
+    told = files.read_json(layout.facts("precision", ENGINE))["details"]
+    assert (told["precision"], set(told["layers"])) == ("fp16", {"fp16"})
+
+
 def test_validation_samples_are_not_read_and_two_runs_are_the_same(mixed: Project) -> None:
     wanted = [layout.typed(ENGINE), layout.search(ENGINE), layout.search_plots(ENGINE)]
     before = [files.digests(path) for path in wanted]
@@ -108,7 +166,7 @@ def test_a_budget_that_cannot_be_met(built: Project) -> None:
     flat = " ".join(done.stderr.split())
     assert f"the budget of engines.{ENGINE}.auto (min_sqnr_db 300.0) cannot be met" in flat
     assert "closest: mixed with 2 layers kept: sqnr_db " in flat
-    assert "mixed: it misses the budget with 2 of 3 layers kept" in flat
+    assert "mixed: it misses the budget with 2 of 3 layers kept: sqnr_db " in flat
     assert f"loosen engines.{ENGINE}.auto.budget" in flat
     assert files.digests(layout.typed(ENGINE)) == before
 
@@ -138,6 +196,8 @@ def test_a_limit_on_the_metric_alone(built: Project) -> None:
 def test_an_override_holds_and_is_no_candidate(built: Project) -> None:
     built.set(f"engines.{ENGINE}.overrides", [{"nodes": "conv_1", "precision": "fp32"}])
     ask(built, min_sqnr_db=1.0)
+    precision.main(ENGINE)
+    ask(built, ["mixed", "fp16"], min_sqnr_db=int8_alone() + 2)
     precision.main(ENGINE)
     decision = document()["decision"]
     assert [name for row in decision["ranking"] for name in row["nodes"]] == ["head", "conv_2"]

@@ -8,11 +8,9 @@ here, and this module opens neither.
 
 from __future__ import annotations
 
-import re
-import shlex
 from typing import TYPE_CHECKING, Any
 
-from stages.backends import build_api, listing, readback, refusals
+from stages.backends import build_api, commands, listing, readback, refusals
 from stages.lib import errors
 
 if TYPE_CHECKING:
@@ -61,7 +59,7 @@ def build(
             fails.
     """
     try:
-        return _build(trt, order, log, configure, command(tool, order, flags))
+        return _build(trt, order, log, configure, commands.line(tool, order, flags))
     except errors.EngineryError as refused:
         # Frames in the traceback would keep TensorRT's objects for the garbage collector, which may
         # run in a log callback: a builder that ends while another one starts waits for itself.
@@ -94,7 +92,7 @@ def _build(
         raise refusals.failure("the builder gave no engine", failures)
     buffer = memoryview(plan).cast("B")
     compiled = listing.products(buffer)
-    readback.require_compiled(order.precision, compiled)
+    readback.require_compiled(order.precision, precisions, compiled)
     return build_api.Engine(
         plan=buffer,
         inputs=[_tensor(network.get_input(i)) for i in range(network.num_inputs)],
@@ -182,38 +180,3 @@ def _shapes(shapes: Mapping[str, Mapping[str, list[int]]]) -> str:
 def _tensor(tensor: Any) -> dict[str, Any]:
     dims = [int(size) for size in tensor.shape]
     return {"name": tensor.name, "dtype": _DTYPES[tensor.dtype.name], "shape": dims}
-
-
-def command(tool: str, order: build_api.Order, flags: Sequence[str]) -> str:
-    """The command line that builds the same, in a folder with model.onnx, quoted for a shell.
-
-    A name with a colon stands in single quotes, as trtexec splits at the last colon
-    (`samples/common/sampleOptions.cpp` of TensorRT).
-    """
-    words = [
-        tool,
-        "--onnx=model.onnx",
-        "--saveEngine=model.plan",
-        "--skipInference",
-        f"--memPoolSize=workspace:{order.builder['workspace_mib']}",
-        f"--builderOptimizationLevel={order.builder['optimization_level']}",
-        *flags,
-    ]
-    for index, shapes in enumerate(order.profiles):
-        if len(order.profiles) > 1:
-            words.append(f"--profile={index}")
-        for bound in ("min", "opt", "max"):
-            specs = [_spec(name, dims[bound]) for name, dims in shapes.items()]
-            words.append(f"--{bound}Shapes={','.join(specs)}")
-    return " ".join(_quoted(word) for word in words)
-
-
-def _spec(name: str, dims: Sequence[int]) -> str:
-    shown = f"'{name}'" if ":" in name else name
-    return f"{shown}:{'x'.join(str(size) for size in dims) or 'scalar'}"
-
-
-def _quoted(word: str) -> str:
-    if "'" not in word:
-        return shlex.quote(word)
-    return '"' + re.sub(r'([\\"$`])', r"\\\1", word) + '"'

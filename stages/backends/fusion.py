@@ -5,6 +5,12 @@
 NVIDIA, "Working with Quantized Types" (TensorRT) and the support matrix of TensorRT-RTX, which
 lists INT8 as weight-only GEMM and FP8 from compute capability 8.9. A Q/DQ pair outside the table is
 built all the same: what the plan computes is right, and only its speed is open.
+
+Attention: TensorRT runs softmax(Q K^T) V in one INT8 kernel where the head size is 16, 32 or 64 and
+no side has more than 512 positions (developer guide, "Multi-Head Attention Fusion"; also in
+NVIDIA/TensorRT#2981 and #4167); beyond, INT8 takes three kernels and is slower than FP16 in one
+(#3714). In FP8, ModelOpt 0.47 takes head sizes above 8 and up to 256 (its `graph_utils.py`).
+TensorRT-RTX publishes no limits of its own.
 """
 
 from __future__ import annotations
@@ -28,6 +34,10 @@ _QUANTIZED = ("int8", "fp8")
 # plans of TensorRT-RTX 1.7.1, which list a ConvTranspose with float operands whatever its channels.
 _DEQUANTIZED: dict[str, frozenset[str]] = {"tensorrt_rtx": frozenset({"ConvTranspose"})}
 
+_INT8_HEADS = (16, 32, 64)
+_INT8_POSITIONS = 512
+_FP8_HEADS = range(9, 257)
+
 
 def useless(backend: str, ops: Mapping[str, str]) -> dict[str, str]:
     """Why Q/DQ would be of no use, by node name; nodes that gain from it are left out.
@@ -38,6 +48,29 @@ def useless(backend: str, ops: Mapping[str, str]) -> dict[str, str]:
     """
     known = _DEQUANTIZED.get(backend, frozenset())
     return {name: f"{backend} computes {op} in float" for name, op in ops.items() if op in known}
+
+
+def attention(precision: str, head: int | None, positions: int | None) -> str:
+    """Why an attention is not run in one quantized kernel; empty if it is.
+
+    Args:
+        precision: int8 or fp8.
+        head: size of a head; None if it is not known.
+        positions: the most queries or keys; None if it is not known.
+    """
+    if precision == "fp8":
+        return (
+            "" if head in _FP8_HEADS else f"no fused FP8 attention: its head size is {_word(head)}"
+        )
+    if head not in _INT8_HEADS:
+        return f"no fused INT8 attention: its head size is {_word(head)}"
+    if positions is None or positions > _INT8_POSITIONS:
+        return f"no fused INT8 attention: the number of its positions is {_word(positions)}"
+    return ""
+
+
+def _word(size: int | None) -> str:
+    return "not known" if size is None else str(size)
 
 
 def notes(backend: str, ops: Mapping[str, Mapping[str, int]]) -> list[str]:

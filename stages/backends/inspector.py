@@ -80,7 +80,10 @@ def summary(layers: list[dict[str, Any]], macs: Mapping[str, int]) -> dict[str, 
         return {**found, "reason": "the inspector lists no layers, or in a form not known here"}
     found["count"] = len(layers)
     if all(set(layer) == {"Name"} for layer in layers):
-        reason = "the engine holds names of layers only: it was not built with detailed profiling"
+        reason = (
+            "the engine holds names of layers only; one of the backend tensorrt holds more where"
+            " builder.profiling_verbosity is detailed"
+        )
         return {**found, "reason": reason}
     counts: dict[str, Counter[str]] = {key: Counter() for key in ("layers", "inputs", "outputs")}
     work: Counter[str] = Counter()

@@ -89,12 +89,21 @@ def require(precision: str, found: Mapping[str, int]) -> None:
     raise errors.BuildError(msg, mend=_MEND)
 
 
-def require_compiled(precision: str, compiled: Mapping[str, int] | None) -> None:
+def require_compiled(
+    precision: str, parsed: Mapping[str, int], compiled: Mapping[str, int] | None
+) -> None:
     """Refuse a quantized engine whose plan lists its products, and none of them quantized.
+
+    Args:
+        precision: as asked for; auto asks for the quantized type that the parsed network holds.
+        parsed: from `count`.
+        compiled: products by precision, as the plan lists them; None if it lists none.
 
     Raises:
         BuildError: the builder dequantized them all.
     """
+    if precision in _ANY:
+        precision = next((name for name in parsed if name in _QUANTIZED), precision)
     if precision in _QUANTIZED and compiled and not compiled.get(precision):
         held = ", ".join(f"{number} {name}" for name, number in compiled.items())
         msg = f"the plan computes no convolution or product in {precision}; it lists {held}"

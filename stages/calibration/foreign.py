@@ -10,6 +10,7 @@ names, such as TensorRT's own `(Unnamed Layer* 3) [Constant]_output`, are counte
 
 from __future__ import annotations
 
+import codecs
 import difflib
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ _SHOWN = 5
 
 
 def read(path: Path) -> caches.Cache:
-    """Parse the file; line ends of another system are taken too.
+    """Parse the file; a byte-order mark, other line ends and empty last lines do no harm.
 
     Raises:
         CalibrationError: it is not there, or no calibration cache.
@@ -37,7 +38,7 @@ def read(path: Path) -> caches.Cache:
         raise errors.CalibrationError(
             msg, mend="put it there, or name another (or null) in models.<m>.calibrate.import"
         )
-    data = path.read_bytes().replace(b"\r\n", b"\n")
+    data = path.read_bytes().removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").rstrip(b"\n")
     return caches.parse(data, path.as_posix(), mend="take the file anew from where it was made")
 
 

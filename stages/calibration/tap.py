@@ -76,13 +76,24 @@ def needed(model: ir.Model) -> set[str]:
 def channel_axis(value: ir.Value) -> int:
     """1 for feature maps [N, C, H, W], the last for anything flatter; 0 where there is none.
 
-    There is none where that axis is the batch or has no fixed size: what is recorded of channels
-    must not depend on how many samples a run holds, nor on their length.
+    The last one, too, of whatever is multiplied by a weight: a product sums over it, of four
+    dimensions (windows of tokens, or heads) as of two. There is none where that axis is the batch
+    or has no fixed size: what is recorded of channels must not depend on how many samples a run
+    holds, nor on their length.
     """
     if value.shape is None:
         return 0
-    axis = 1 if len(value.shape) >= _IMAGE_RANK else len(value.shape) - 1
+    last = len(value.shape) - 1
+    axis = 1 if len(value.shape) >= _IMAGE_RANK and not _multiplied(value) else last
     return axis if axis > 0 and isinstance(value.shape[axis], int) else 0
+
+
+def _multiplied(value: ir.Value) -> bool:
+    """Whether a MatMul reads it on its left, and a weight on its right."""
+    return any(
+        use.node.op_type == "MatMul" and use.idx == 0 and _constant(use.node.inputs[1])
+        for use in value.uses()
+    )
 
 
 def _read(node: ir.Node) -> set[str]:
@@ -110,7 +121,11 @@ def _made_by_convolution(value: ir.Value | None) -> bool:
 
 
 def _activation(value: ir.Value) -> bool:
-    return _float(value) and ir.convenience.get_const_tensor(value) is None
+    return _float(value) and not _constant(value)
+
+
+def _constant(value: ir.Value | None) -> bool:
+    return value is not None and ir.convenience.get_const_tensor(value) is not None
 
 
 def _float(value: ir.Value) -> bool:

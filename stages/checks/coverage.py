@@ -60,11 +60,15 @@ class Coverage:
         """Take one batch: activations by name."""
         for name, limit in self._limits.items():
             array = values[name]
-            self._outside[name] += int(np.count_nonzero(np.abs(array) > limit))
+            inside = int(np.count_nonzero(np.abs(array) <= limit))  # which NaN is not
+            self._outside[name] += array.size - inside
             self._total[name] += array.size
 
     def result(self) -> dict[str, Any]:
-        """{"worst": share, "tensors": {name: share}}, the worst tensors first."""
+        """{"worst": share, "tensors": [{"name", "outside": share}]}, the worst tensors first.
+
+        A list, because the keys of a JSON object are written in order of name.
+        """
         shares = {
             emulation.original(name): round(self._outside[name] / max(self._total[name], 1), 9)
             for name in self._limits
@@ -72,5 +76,5 @@ class Coverage:
         order = sorted(shares, key=lambda name: (-shares[name], name))
         return {
             "worst": max(shares.values(), default=0.0),
-            "tensors": {name: shares[name] for name in order},
+            "tensors": [{"name": name, "outside": shares[name]} for name in order],
         }

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.lib import errors
+from stages.lib import errors, leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +92,8 @@ def writing(path: Path) -> Iterator[Path]:
 def scratch() -> Iterator[Path]:
     """Yield an empty temporary folder for what no later stage reads; gone afterwards.
 
+    What a killed run left of its own is removed by the next one (stages/lib/leftovers.py).
+
     Raises:
         StorageError: the disk is full or read-only.
     """
@@ -100,8 +102,8 @@ def scratch() -> Iterator[Path]:
     except FileNotFoundError as error:
         mend = "set TMPDIR to a folder that you may write to"
         raise errors.StorageError(str(error), mend=mend) from None
-    with storage_errors(everything), tempfile.TemporaryDirectory() as name:
-        yield Path(name)
+    with storage_errors(everything), leftovers.folder() as made:
+        yield made
 
 
 def _sync(path: Path) -> None:

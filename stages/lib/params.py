@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from stages.lib import errors, layout, marked, relations, schema, wording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 _NUMBER = re.compile(r"[-+]?(\d[\d_]*)?\.?\d+([eE][-+]?\d+)?")
 _TRUTH_WORDS = ("yes", "no", "on", "off", "y", "n", "true", "false")
@@ -70,6 +70,14 @@ def load(root: Path = Path()) -> Params:
     if faults := [*document.faults, *_placed(document, found)]:
         raise _error(faults)
     return Params(document)
+
+
+def short(used: Mapping[str, Any]) -> dict[str, Any]:
+    """What a stage read, by the last word of each key; the shapes of a profile are `shapes`."""
+    return {
+        "shapes" if key.startswith("profiles.") else key.rpartition(".")[2]: value
+        for key, value in used.items()
+    }
 
 
 def _read(path: Path) -> str:

@@ -7,54 +7,27 @@ Each check looks only at values that the schema found sound, so that one mistake
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from stages.lib import wording
-from stages.lib.schema import Problem, Where
+from stages.lib import shapes, wording
+from stages.lib.schema import Problem
+from stages.lib.sound import Sound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_BOUNDS = ("min", "opt", "max")
-
-
-@dataclass(frozen=True)
-class _Sound:
-    """A document, and the places where it is known to be wrong."""
-
-    document: Any
-    wrong: frozenset[Where]
-
-    def get(self, *path: str | int) -> Any:
-        """The value at `path`, or None where it is missing or wrong anywhere within."""
-        value: Any = self.document
-        for part in path:
-            known = range(len(value)) if isinstance(value, list) else value
-            if not isinstance(value, dict | list) or part not in known:
-                return None
-            value = value[part]  # type: ignore[index]  # `part` is a position where it is a list
-        inside = any(place[: len(path)] == path for place in self.wrong)
-        return None if inside else value
-
-    def names(self, section: str) -> list[str]:
-        """Names in a section, sound or not."""
-        value = self.document.get(section) if isinstance(self.document, dict) else None
-        return list(value) if isinstance(value, dict) else []
 
 
 def problems(document: Any, known: list[Problem]) -> list[Problem]:
     """All that is wrong with `document` besides the `known` problems that the schema found."""
     wrong = frozenset((*p.path, p.key) if p.key is not None else p.path for p in known)
-    sound = _Sound(document, wrong)
+    sound = Sound(document, wrong)
     users = _users(sound)
     return [
         *_references(sound),
         *_models(sound),
-        *(found for name in sound.names("profiles") for found in _bounds(sound, name)),
-        *(found for (model, profile) in users for found in _fit(sound, model, profile)),
-        *_validation_batches(sound, users),
+        *(found for name in sound.names("profiles") for found in shapes.bounds(sound, name)),
+        *(found for (model, profile) in users for found in shapes.fit(sound, model, profile)),
+        *shapes.validation_batches(sound, users),
         *_accuracy_gates(sound),
         *_budgets(sound),
         *_imports(sound),
@@ -82,18 +55,18 @@ def foreign_settings(found: list[Problem], schema: dict[str, Any], document: Any
     return told
 
 
-def _users(sound: _Sound) -> dict[tuple[str, str], list[str]]:
+def _users(sound: Sound) -> dict[tuple[str, str], list[str]]:
     """Engines by the model and profile that they use, where both are sound."""
     users: dict[tuple[str, str], list[str]] = {}
     for engine in sound.names("engines"):
         model, profile = (sound.get("engines", engine, key) for key in ("model", "profile"))
         usable = sound.get("models", model, "inputs") and sound.get("profiles", profile)
-        if model and profile and usable and not list(_bounds(sound, profile)):
+        if model and profile and usable and not list(shapes.bounds(sound, profile)):
             users.setdefault((model, profile), []).append(engine)
     return users
 
 
-def _references(sound: _Sound) -> Iterator[Problem]:
+def _references(sound: Sound) -> Iterator[Problem]:
     for engine in sound.names("engines"):
         for key, section in (("model", "models"), ("profile", "profiles")):
             name, known = sound.get("engines", engine, key), sound.names(section)
@@ -103,7 +76,7 @@ def _references(sound: _Sound) -> Iterator[Problem]:
                 yield Problem(("engines", engine, key), text)
 
 
-def _models(sound: _Sound) -> Iterator[Problem]:
+def _models(sound: Sound) -> Iterator[Problem]:
     for model in sound.names("models"):
         here = ("models", model)
         output, outputs = sound.get(*here, "metric", "output"), sound.get(*here, "outputs")
@@ -119,97 +92,7 @@ def _models(sound: _Sound) -> Iterator[Problem]:
             yield Problem((*here, "observe", "batch"), text)
 
 
-def _bounds(sound: _Sound, profile: str) -> Iterator[Problem]:
-    """Rank and order of the bounds themselves."""
-    for index, shapes in enumerate(sound.get("profiles", profile) or []):
-        for name, bounds in shapes.items():
-            here = ("profiles", profile, index, name)
-            ranks = [len(bounds[key]) for key in _BOUNDS]
-            if len(set(ranks)) > 1:
-                text = "min, opt and max must have the same number of dimensions, not "
-                yield Problem(here, text + ", ".join(map(str, ranks)))
-                continue
-            for low, high in pairwise(_BOUNDS):
-                for axis, (small, large) in enumerate(zip(bounds[low], bounds[high], strict=True)):
-                    if small > large:
-                        text = f"{small} is larger than {large}, its {high}: min <= opt <= max"
-                        yield Problem((*here, low, axis), text)
-
-
-def _fit(sound: _Sound, model: str, profile: str) -> Iterator[Problem]:
-    """Whether each set of a profile fits the inputs of a model that is used with it."""
-    inputs = sound.get("models", model, "inputs")
-    for index, shapes in enumerate(sound.get("profiles", profile)):
-        here = ("profiles", profile, index)
-        missing = [name for name in inputs if name not in shapes]
-        for name in shapes:
-            if name not in inputs:
-                near = wording.suggestion(name, missing) or wording.suggestion(name, inputs)
-                text = (
-                    f"model {model!r} has no input {name!r}.{near} Its inputs: {', '.join(inputs)}"
-                )
-                yield Problem(here, text, name)
-        strange = [name for name in shapes if name not in inputs]
-        misspelt = {wording.nearest(name, missing) for name in strange}
-        for name in missing:
-            if name not in misspelt:
-                yield Problem(here, f"lacks bounds for {name!r}, an input of model {model!r}")
-        common = {name: spec["shape"] for name, spec in inputs.items() if name in shapes}
-        wrong = [
-            found
-            for name, shape in common.items()
-            for found in _fit_input(
-                (*here, name), shapes[name], shape, f"{name!r} of model {model!r}"
-            )
-        ]
-        yield from wrong or _one_size((*here,), shapes, common, model)
-
-
-def _fit_input(here: Where, bounds: Any, shape: list[int | str], owner: str) -> Iterator[Problem]:
-    rank = len(bounds["min"])  # that of opt and max too, by now
-    if rank != len(shape):
-        dimensions = ", ".join(map(str, shape))
-        text = f"has {rank} dimensions, but {owner} has {len(shape)}: [{dimensions}]"
-        yield Problem(here, text)
-        return
-    for key in _BOUNDS:
-        for axis, (size, wanted) in enumerate(zip(bounds[key], shape, strict=True)):
-            if isinstance(wanted, int) and size != wanted:
-                text = f"{size} does not fit: dimension {axis} of {owner} is fixed at {wanted}"
-                yield Problem((*here, key, axis), text)
-
-
-def _one_size(here: Where, shapes: Any, inputs: dict[str, Any], model: str) -> Iterator[Problem]:
-    """One symbol, one size: TensorRT refuses a profile whose opt shapes disagree."""
-    first: dict[str, tuple[int, str]] = {}
-    for name, shape in inputs.items():
-        for axis, symbol in enumerate(shape):
-            size = shapes[name]["opt"][axis]
-            if isinstance(symbol, str) and size != first.setdefault(symbol, (size, name))[0]:
-                text = f"{size} does not fit: {symbol!r} of model {model!r} is {first[symbol][0]}"
-                yield Problem((*here, name, "opt", axis), f"{text} in {first[symbol][1]!r}")
-
-
-def _validation_batches(
-    sound: _Sound, users: dict[tuple[str, str], list[str]]
-) -> Iterator[Problem]:
-    for (model, profile), engines in users.items():
-        if list(_fit(sound, model, profile)):
-            continue
-        inputs = sound.get("models", model, "inputs")
-        ranges = [
-            (max(shapes[n]["min"][0] for n in inputs), min(shapes[n]["max"][0] for n in inputs))
-            for shapes in sound.get("profiles", profile)
-        ]
-        for engine in engines:
-            batch = sound.get("engines", engine, "validation_batch")
-            if batch is not None and not any(low <= batch <= high for low, high in ranges):
-                allowed = " or ".join(f"{low} to {high}" for low, high in ranges)
-                text = f"the profile excludes the validation batch: {profile!r} allows {allowed}"
-                yield Problem(("engines", engine, "validation_batch"), f"{text}, not {batch}")
-
-
-def _accuracy_gates(sound: _Sound) -> Iterator[Problem]:
+def _accuracy_gates(sound: Sound) -> Iterator[Problem]:
     for engine in sound.names("engines"):
         here = ("engines", engine, "gates", "max_accuracy_drop")
         model = sound.get("engines", engine, "model")
@@ -218,7 +101,7 @@ def _accuracy_gates(sound: _Sound) -> Iterator[Problem]:
             yield Problem(here, f"{text} could never be passed: write null")
 
 
-def _imports(sound: _Sound) -> Iterator[Problem]:
+def _imports(sound: Sound) -> Iterator[Problem]:
     for engine in sound.names("engines"):
         here, model = ("engines", engine, "method"), sound.get("engines", engine, "model")
         calibrate = sound.get("models", model, "calibrate")
@@ -227,7 +110,7 @@ def _imports(sound: _Sound) -> Iterator[Problem]:
             yield Problem(here, f"{text} a TensorRT calibration cache in models/{model}/caches/")
 
 
-def _budgets(sound: _Sound) -> Iterator[Problem]:
+def _budgets(sound: Sound) -> Iterator[Problem]:
     for engine in sound.names("engines"):
         here = ("engines", engine, "auto", "budget")
         budget, model = sound.get(*here), sound.get("engines", engine, "model")

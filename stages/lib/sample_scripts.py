@@ -37,7 +37,7 @@ def feeds(path: Path) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
         made = plugins.entry(path.parent, f"{path.name}:{_GENERATOR}")()
         for number, feed in enumerate(made):
             yield {name: np.asarray(array) for name, array in _dict(feed, number).items()}
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         msg = f"{path}: {_GENERATOR}() fails: {type(error).__name__}: {error}"
         mend = f"`python {path}` may show where; it must yield dicts of numpy arrays"
         raise errors.SamplesError(msg, mend=mend) from error
@@ -61,9 +61,22 @@ def check(path: Path) -> None:
     except (SyntaxError, ValueError) as error:
         msg = f"{path} is not Python: {error}"
         raise errors.SamplesError(msg, mend=f"correct {path}") from None
-    names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    names = {name for node in tree.body for name in _bound(node)}
     if _GENERATOR not in names:
         known = ", ".join(sorted(names)) or "nothing"
-        msg = f"{path} defines no function {_GENERATOR}(); it defines: {known}"
+        msg = f"{path} defines no {_GENERATOR}(); it defines: {known}"
         mend = f"write a generator {_GENERATOR}() in it that yields {{input name: numpy array}}"
         raise errors.SamplesError(msg, mend=mend)
+
+
+def _bound(node: ast.stmt) -> list[str]:
+    """Names that a statement of a module gives: Polygraphy calls whatever has the name."""
+    match node:
+        case ast.FunctionDef() | ast.ClassDef():
+            return [node.name]
+        case ast.Import() | ast.ImportFrom():
+            return [alias.asname or alias.name for alias in node.names]
+        case ast.Assign():
+            return [target.id for target in node.targets if isinstance(target, ast.Name)]
+        case _:
+            return []

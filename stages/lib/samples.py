@@ -197,12 +197,12 @@ class Split:
             )
 
     def _error(self, what: str) -> errors.SamplesError:
+        arrays = ", ".join(
+            f"{name} ({spec['dtype']} {spec['shape']})" for name, spec in self.inputs.items()
+        )
         mend = (
-            f"write {self.folder}/000.npz with numpy.savez_compressed, one array for each of "
-            + ", ".join(
-                f"{name} ({spec['dtype']} {spec['shape']})" for name, spec in self.inputs.items()
-            )
-            + (f" and {self.labels} (labels)" if self.labels else "")
+            f"write into {self.folder}, as .npz files, one .npy file for each array, or a .py file"
+            f" with load_data(): {arrays}" + (f" and {self.labels} (labels)" if self.labels else "")
         )
         return errors.SamplesError(what, mend=mend)
 

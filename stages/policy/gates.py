@@ -13,7 +13,8 @@
 9. precision           the graph computes in the precision asked for    always on
 
 A gate of null asks for nothing. A gate on something that was not measured fails: silence is never
-a pass.
+a pass. The one exception is what `auto` chose: where it quantizes nothing, `max_out_of_range` has
+nothing to bound, and is `not applicable`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ SCHEMA_VERSION = 1
 Rule = dict[str, Any]
 
 _SAME = {"tf32": "fp32"}
+# Tensors that a reason names.
+_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,8 @@ class _Gate:
         measurement: where its figure comes from; None for the plan itself.
         figure: takes the measurement's value; NaN where it is not finite.
         otherwise: what gives the engine this measurement, if anything does.
+        chosen: whether what `auto` chose may be without this figure.
+        where: takes the measurement's value and says what is worst, for the reason.
     """
 
     number: int
@@ -48,6 +53,8 @@ class _Gate:
     measurement: str | None
     figure: Callable[[Any], float]
     otherwise: str = ""
+    chosen: bool = False
+    where: Callable[[Any], str] = lambda _: ""
 
     @property
     def floor(self) -> bool:
@@ -63,6 +70,12 @@ def _worst(key: str, exact: float, pick: Callable[[list[float]], float]) -> Call
         return math.nan if None in found else pick(found)
 
     return figure
+
+
+def _worst_tensors(value: Any) -> str:
+    """The first of the list, which `validate` orders."""
+    shown = value["tensors"][:_SHOWN]
+    return "; worst: " + ", ".join(f"{one['name']!r} {_text(one['outside'])}" for one in shown)
 
 
 _GATES = (
@@ -97,6 +110,8 @@ _GATES = (
         measurement="coverage",
         figure=lambda value: float(value["worst"]),
         otherwise="choose a precision and a method that calibrate ranges",
+        chosen=True,
+        where=_worst_tensors,
     ),
     _Gate(
         number=8,
@@ -124,7 +139,7 @@ def decide(
     rules = [_interface(measured["interface"]), _plan_header(measured["plan-header"])]
     for gate in _GATES:
         entry = measured[gate.measurement] if gate.measurement else _present(report["plan"])
-        rules.append(_judge(gate, entry, limits[gate.name]))
+        rules.append(_judge(gate, entry, limits[gate.name], report["precision"]))
     rules.append(_precision(measured["precision"]))
     return {
         "schema_version": SCHEMA_VERSION,
@@ -194,11 +209,14 @@ def _precision(entry: Mapping[str, Any]) -> Rule:
     return _rule(9, "precision", "failed", figure, 1, reason)
 
 
-def _judge(gate: _Gate, entry: Mapping[str, Any], limit: float | None) -> Rule:
+def _judge(gate: _Gate, entry: Mapping[str, Any], limit: float | None, asked: str) -> Rule:
     figure = None if entry["value"] is None else gate.figure(entry["value"])
     shown = figure if figure is not None and math.isfinite(figure) else None
     if limit is None:
         return _rule(gate.number, gate.name, "no gate", shown, None)
+    if figure is None and gate.chosen and asked == "auto" and entry["state"] == "not applicable":
+        reason = f"{entry['reason']}, as `auto` chose"
+        return _rule(gate.number, gate.name, "not applicable", None, limit, reason)
     if figure is None:
         choices = ["set the gate to null", *filter(None, [gate.otherwise])]
         reason = f"{_absent(entry)}; {', or '.join(choices)}"
@@ -208,7 +226,7 @@ def _judge(gate: _Gate, entry: Mapping[str, Any], limit: float | None) -> Rule:
         return _rule(gate.number, gate.name, "failed", None, limit, reason)
     if _beyond(figure, limit, floor=gate.floor):
         side = "below" if gate.floor else "above"
-        reason = f"{_text(figure)} is {side} {_text(limit)}"
+        reason = f"{_text(figure)} is {side} {_text(limit)}{gate.where(entry['value'])}"
         return _rule(gate.number, gate.name, "failed", shown, limit, reason)
     exact = None if math.isfinite(figure) else "every output is identical to the reference"
     return _rule(gate.number, gate.name, "passed", shown, limit, exact)

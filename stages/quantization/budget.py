@@ -13,11 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 Arrays = dict[str, "np.ndarray[Any, Any]"]
 # Processors differ in the last bits of a sum, and now and then in a rounding to INT8.
 _DB_PLACES, _COSINE_PLACES = 2, 6
+# Limits of a budget: the figure that each bounds, and 1 where more is better.
+_LIMITS = {
+    "max_accuracy_drop": ("accuracy_drop", -1),
+    "min_sqnr_db": ("sqnr_db", 1),
+    "min_cosine": ("cosine", 1),
+}
 
 
 class Errors:
@@ -87,14 +93,27 @@ def shortfall(budget: Mapping[str, float | None], found: Mapping[str, float | No
     Returns:
         0 or less if every limit holds; infinity after an overflow.
     """
+    return max((gap for gap, _ in _gaps(budget, found)), default=0.0)
+
+
+def missed(budget: Mapping[str, float | None], found: Mapping[str, float | None]) -> str:
+    """Which limits do not hold, and the figures; empty if all do. Arguments as for `shortfall`."""
+    return ", ".join(text for gap, text in _gaps(budget, found) if gap > 0)
+
+
+def _gaps(
+    budget: Mapping[str, float | None], found: Mapping[str, float | None]
+) -> Iterator[tuple[float, str]]:
     if found["cosine"] is None:
-        return math.inf
-    sqnr = math.inf if found["sqnr_db"] is None else found["sqnr_db"]
-    missed = []
-    if (limit := budget["min_sqnr_db"]) is not None:
-        missed.append((limit - sqnr) / (limit or 1.0))
-    if (limit := budget["min_cosine"]) is not None:
-        missed.append((limit - found["cosine"]) / (abs(limit) or 1.0))
-    if (limit := budget["max_accuracy_drop"]) is not None and found["accuracy_drop"] is not None:
-        missed.append((found["accuracy_drop"] - limit) / (limit or 1.0))
-    return max(missed, default=0.0)
+        yield math.inf, "the outputs overflow"
+        return
+    for name, (figure, sign) in _LIMITS.items():
+        limit, value = budget[name], found[figure]
+        if figure == "sqnr_db" and value is None:  # the outputs are identical
+            value = math.inf
+        if limit is not None and value is not None:
+            side = "below" if sign > 0 else "above"
+            yield (
+                sign * (limit - value) / (abs(limit) or 1.0),
+                f"{figure} {value} is {side} {limit}",
+            )

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 # They read no values, so any float type will do.
 _SHAPE_ONLY = frozenset({"Shape", "Size"})
 _QUANTIZER = frozenset({"QuantizeLinear", "DequantizeLinear"})
+# A value that must not become 0, such as a variance with its epsilon, goes through the first to one
+# of the second.
+_CARRIES = frozenset({"Add", "Clip", "Expand", "Identity", "Max", "Mul", "Reshape", "Sqrt"})
+_DIVIDES = frozenset({"Div", "Log", "Pow", "Reciprocal"})
+
+_VANISHES = "vanishes in"
 
 Types = dict[ir.Node, ir.DataType]
 Left = list[dict[str, str]]
@@ -43,12 +49,15 @@ def decide(
     """
     types: Types = {}
     left: Left = []
+    guarded: set[ir.Value] = set()
     for node in model.graph:
         low = wanted(node)
         if low == op_types.FLOAT:
             continue
         slots = op_types.slots(node, model.opset_imports.get(node.domain, 1), low)
-        reason = kept.get(node.name or "") or _reason(node, slots, low)
+        reason = kept.get(node.name or "") or _reason(node, slots, low) or _guard(node, guarded)
+        if _VANISHES in reason and node.op_type not in _DIVIDES:
+            guarded.update(node.outputs)
         if not reason:
             types[node] = low
         elif op_types.FLOAT in {value.dtype for value in node.outputs}:
@@ -87,16 +96,31 @@ def _reason(node: ir.Node, slots: op_types.Slots, low: ir.DataType) -> str:
         return "control flow"
     for index in slots.inputs:
         tensor = rewiring.constant(node.inputs[index])
-        if tensor is not None and not _holds(low, tensor):
-            return f"a constant input exceeds {low.name.lower()}"
+        if tensor is not None and (harm := _harm(tensor, low, node, index)):
+            return f"a constant input {harm} {low.name.lower()}"
     return slots.reason
 
 
-def _holds(low: ir.DataType, tensor: ir.TensorProtocol) -> bool:
-    """Whether no value becomes infinite that was not (a mask of infinities is none the worse)."""
+def _guard(node: ir.Node, guarded: Container[ir.Value]) -> str:
+    """Why a node behind an epsilon stays float32 with it; empty if it need not."""
+    read = node.op_type in _CARRIES | _DIVIDES and any(v in guarded for v in node.inputs if v)
+    return f"it reads what {_VANISHES} a lower type" if read else ""
+
+
+def _harm(tensor: ir.TensorProtocol, low: ir.DataType, node: ir.Node, index: int) -> str:
+    """What a low type would do to a constant, beyond rounding; empty for nothing.
+
+    A mask of infinities is none the worse, nor are weights of which some are next to nothing. An
+    epsilon that becomes 0 no longer guards a division.
+    """
     array = tensor.numpy()
-    with np.errstate(over="ignore"):
-        return bool((np.isfinite(array.astype(low.numpy())) == np.isfinite(array)).all())
+    with np.errstate(over="ignore", under="ignore"):
+        lowered = array.astype(low.numpy())
+    if (np.isfinite(lowered) != np.isfinite(array)).any():
+        return "exceeds"
+    lost = (lowered == 0) & (array != 0)
+    divides = node.op_type == "Div" and index == 1
+    return _VANISHES if lost.any() and (divides or not lowered.any()) else ""
 
 
 class _Casting:

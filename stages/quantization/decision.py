@@ -8,15 +8,25 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from stages.lib import files
+from stages.quantization import picture
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from stages.quantization import auto, search
 
-NONE: dict[str, Any] = {"schema_version": 1, "searched": False, "decision": None}
-"""Of every engine whose precision is not auto."""
-
 _SIGNIFICANT = 6
+_UNRANKED = "no rung came to choose between layers, so none was tried alone"
+
+
+def unsearched(engine: str, precision: str) -> dict[str, bytes]:
+    """The documents of an engine whose precision is not auto, by file name."""
+    nothing = {"schema_version": 1, "searched": False, "decision": None}
+    return {
+        "decision.json": files.canonical_json(nothing),
+        "path.svg": picture.unsearched(engine, precision),
+    }
 
 
 def document(found: auto.Found, settings: Mapping[str, Any], described: Mapping[str, Any]) -> Any:
@@ -31,20 +41,8 @@ def document(found: auto.Found, settings: Mapping[str, Any], described: Mapping[
     point = found.outcome.point
     if point is None:
         raise AssertionError(found)
-    low = point.setting.precision == "int8"
-    work = described["work"]
-    total = sum(work.values()) or 1
-    ranking = [
-        {
-            "nodes": found.members[one.node],
-            "op": described["ops"][one.node],
-            "noise_db": _decibel(one.noise),
-            "saved": _short(one.saved),
-            "share": round(sum(work[name] for name in found.members[one.node]) / total, 6),
-            "kept": not low or one.node in point.setting.kept,
-        }
-        for one in found.ranked
-    ]
+    kept = len(found.kept()) if point.setting.precision == "int8" else None
+    nodes = len(found.dear) + sum(len(names) for names in found.members.values())
     return {
         "schema_version": 1,
         "searched": True,
@@ -53,10 +51,7 @@ def document(found: auto.Found, settings: Mapping[str, Any], described: Mapping[
             "rung": _rung(point),
             "precision": point.setting.precision,
             "smoothing": point.setting.smoothing,
-            "int8": {
-                "nodes": sum(len(row["nodes"]) for row in ranking if not row["kept"]),
-                "of": sum(len(row["nodes"]) for row in ranking) + len(found.dear),
-            },
+            "int8": {"nodes": 0 if kept is None else nodes - kept, "of": nodes},
             "figures": dict(point.worth.figures),
             "int8_share": round(point.worth.share, 6),
             "cost": _short(point.worth.cost),
@@ -64,13 +59,31 @@ def document(found: auto.Found, settings: Mapping[str, Any], described: Mapping[
             "objective": settings["objective"],
             "ladder": list(settings["ladder"]),
             "reasons": found.outcome.reasons,
-            "ranking": ranking,
+            "ranking": _ranking(found, described),
+            "unranked": _UNRANKED if found.ranked is None else None,
             "dear": found.dear,
             "samples": described["samples"],
             "passes": found.passes,
             "params": pasteable(point, found.kept(), described),
         },
     }
+
+
+def _ranking(found: auto.Found, described: Mapping[str, Any]) -> list[dict[str, Any]]:
+    work, kept = described["work"], set(found.kept())
+    total = sum(work.values()) or 1
+    low = found.outcome.point is not None and found.outcome.point.setting.precision == "int8"
+    return [
+        {
+            "nodes": found.members[one.node],
+            "op": described["ops"][one.node],
+            "noise_db": _decibel(one.noise),
+            "saved": _short(one.saved),
+            "share": round(sum(work[name] for name in found.members[one.node]) / total, 6),
+            "kept": not low or one.node in kept,
+        }
+        for one in found.ranked or ()
+    ]
 
 
 def pasteable(point: search.Point, kept: Sequence[str], described: Mapping[str, Any]) -> str:
@@ -80,7 +93,10 @@ def pasteable(point: search.Point, kept: Sequence[str], described: Mapping[str, 
     if low:
         own += [{"nodes": _literal(n), "precision": described["remainder"]} for n in kept]
     else:
-        own = [one for one in own if one["precision"] != "int8"]
+        own = [
+            {**one, "precision": setting.precision} if one["precision"] == "int8" else one
+            for one in own
+        ]
     values = {
         "precision": setting.precision,
         "method": described["method"] if low else "none",

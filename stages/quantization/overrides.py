@@ -9,6 +9,7 @@ import fnmatch
 from typing import TYPE_CHECKING, Any
 
 from stages.lib import errors
+from stages.quantization import formats, placement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,7 +32,7 @@ def chosen(
         Precision by node name.
 
     Raises:
-        GraphError: a pattern matches no node.
+        GraphError: a pattern matches no node, or none that can have the precision.
     """
     found: dict[str, str] = {}
     for index, override in enumerate(overrides):
@@ -41,6 +42,9 @@ def chosen(
         matches = [name for name in sorted(known) if fnmatch.fnmatchcase(known[name], pattern)]
         if not matches:
             raise _unmatched(kind, pattern, sorted(set(known.values())), f"{key}[{index}]", key)
+        wanted, reached = override["precision"], {ops[name] for name in matches}
+        if wanted in formats.QUANTIZED and not reached & set(placement.RULES):
+            raise _unquantizable(pattern, wanted, reached, f"{key}[{index}]", key)
         found |= dict.fromkeys(matches, override["precision"])
     return found
 
@@ -51,3 +55,13 @@ def _unmatched(
     near = difflib.get_close_matches(pattern, every, n=3, cutoff=0.3) or every[:3]
     msg = f"{place}: {_KINDS[kind]} {pattern!r}; near names: {', '.join(near)}"
     return errors.GraphError(msg, mend=f"correct the pattern at {key} in params.yaml")
+
+
+def _unquantizable(
+    pattern: str, wanted: str, reached: Iterable[str], place: str, key: str
+) -> errors.GraphError:
+    msg = (
+        f"{place}: {pattern!r} matches only {', '.join(sorted(reached))}, which cannot run in"
+        f" {wanted}; {', '.join(placement.RULES)} can"
+    )
+    return errors.GraphError(msg, mend=f"correct or remove the override at {key} in params.yaml")

@@ -39,7 +39,22 @@ def draw(
     height = _HEAD + _PANEL * len(panels) + _FOOT
     chosen = next((row for row in path if row["chosen"]), None)
     text = f"{chosen['rung']}, {chosen['int8_share']:.0%} of compute in INT8" if chosen else "none"
-    body = [
+    body = _title(height, engine, text)
+    for index, name in enumerate(panels):
+        key, label = _LIMITS[name]
+        body += _panel(_HEAD + index * _PANEL, key, label, float(budget[name] or 0.0), path)
+    body += _axis(_HEAD + _PANEL * len(panels))
+    return "\n".join([*body, "</svg>", ""]).encode()
+
+
+def unsearched(engine: str, precision: str) -> bytes:
+    """One line for an engine of a given precision: DVC warns of a folder without a picture."""
+    text = f"{precision}, as params.yaml asks for; nothing was searched"
+    return "\n".join([*_title(_HEAD, engine, text), "</svg>", ""]).encode()
+
+
+def _title(height: int, engine: str, text: str) -> list[str]:
+    return [
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}"'
             f' viewBox="0 0 {_WIDTH} {height}" font-family="sans-serif" font-size="12"'
@@ -49,11 +64,6 @@ def draw(
         f'<text x="16" y="30" font-size="17" font-weight="600">{escape(engine)}</text>',
         f'<text x="{_WIDTH - 16}" y="30" text-anchor="end" fill="{_MET}">{escape(text)}</text>',
     ]
-    for index, name in enumerate(panels):
-        key, label = _LIMITS[name]
-        body += _panel(_HEAD + index * _PANEL, key, label, float(budget[name] or 0.0), path)
-    body += _axis(_HEAD + _PANEL * len(panels))
-    return "\n".join([*body, "</svg>", ""]).encode()
 
 
 def _panel(

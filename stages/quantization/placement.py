@@ -7,6 +7,10 @@ through DequantizeLinear (NVIDIA, "Working with Quantized Types": explicit quant
 are per output channel, activations per tensor. Where a residual Add takes the result of a
 convolution directly, it is fused into it, and its other input must be quantized too, or the fusion
 falls back to float.
+
+A residual Sub is not in NVIDIA's list of fusions. It takes from X what a network found in X, such
+as noise, and the network sees the rounding of X as noise too: it must be taken from what holds it.
+So a Sub reads X quantized where a convolution has read it so (docs/calibration.md).
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import onnx_ir as ir
 from stages.quantization import rewiring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +87,7 @@ RULES: dict[str, Callable[[ir.Node], list[Point]]] = {
 # A product does not: its residual stream holds a transformer's outliers (docs/transformer.md), and
 # behind the product of queries and keys the other input of an Add is the mask.
 _FUSING_ADD = frozenset({"Conv", "ConvTranspose"})
+RESIDUALS = frozenset({"Add", "Sub"})
 
 
 def points(graph: ir.Graph, kept: Mapping[str, str]) -> tuple[list[Point], list[dict[str, str]]]:
@@ -98,8 +103,8 @@ def points(graph: ir.Graph, kept: Mapping[str, str]) -> tuple[list[Point], list[
     for node in graph:
         if node.domain:
             continue
-        if node.op_type == "Add":
-            found += _residual(node, quantized, kept)
+        if node.op_type in RESIDUALS:
+            found += _residual(node, quantized, kept, found)
         elif node.op_type in RULES:
             reason, wanted = _judge(node, kept)
             if reason:
@@ -126,8 +131,13 @@ def _judge(node: ir.Node, kept: Mapping[str, str]) -> tuple[str, list[Point]]:
     return "", wanted
 
 
-def _residual(node: ir.Node, quantized: Container[ir.Node], kept: Container[str]) -> list[Point]:
-    """The shortcut of a residual Add whose other input is a quantized node's own result."""
+def _residual(
+    node: ir.Node,
+    quantized: Container[ir.Node],
+    kept: Container[str],
+    found: Iterable[Point],
+) -> list[Point]:
+    """The shortcut of a residual whose other input is a quantized node's own result."""
     if node.name in kept:
         return []
     fused = [
@@ -143,6 +153,8 @@ def _residual(node: ir.Node, quantized: Container[ir.Node], kept: Container[str]
     shortcut = 1 - fused[0]
     value = node.inputs[shortcut]
     if value is None or value.dtype != ir.DataType.FLOAT or rewiring.constant(value) is not None:
+        return []
+    if node.op_type == "Sub" and all(p.node.inputs[p.index] is not value for p in found):
         return []
     return [_activation(node, shortcut)]
 

@@ -10,49 +10,18 @@ would be rounded, and TensorRT-RTX 1.7 would turn them back and warn for each co
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
 
-from stages.lib import errors
-from stages.quantization import formats, placement, rewiring
+from stages.quantization import rewiring
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is to be quantized.
-
-    Attributes:
-        points: inputs of nodes.
-        left: candidates left out, [{"node", "op", "reason"}].
-        scales: INT8 scale (range / 127) by tensor name.
-    """
-
-    points: list[placement.Point]
-    left: list[dict[str, str]]
-    scales: Mapping[str, float]
-
-
-def plan(model: ir.Model, scales: Mapping[str, float], kept: Mapping[str, str]) -> Plan:
-    """Choose what to quantize.
-
-    Args:
-        model: a float32 graph whose values have known types.
-        scales: INT8 scale by tensor name, as read from a calibration cache.
-        kept: reason by name of nodes that are not to be quantized.
-
-    Raises:
-        CalibrationError: the cache lacks a tensor that is to be quantized.
-    """
-    points, left = placement.points(model.graph, kept)
-    points, rangeless = _with_ranges(points, scales)
-    return Plan(points=points, left=left + rangeless, scales=scales)
+    from stages.quantization import formats, placement
+    from stages.quantization.planning import Plan
 
 
 def quantize(
@@ -65,60 +34,24 @@ def quantize(
 
     Args:
         model: the graph that was planned for, of an opset that has what is needed.
-        planned: from `plan`.
+        planned: from `planning.plan`.
         form: what to quantize to.
         types: type of a reader, which DequantizeLinear gives; FLOAT where it is not said.
 
     Returns:
         The nodes made, and {"quantized": nodes by op; "activations": Q/DQ pairs; "weights":
-        quantized weights; "scales": {"observed", "used", "unused"}: counts of names}
+        quantized weights; "scales": see Plan.counts}
     """
-    work = _Quantizing(model.graph, form, form.scales(planned.scales))
+    work = _Quantizing(model.graph, form, form.scales({**planned.scales, **planned.smoothed}))
     for point in planned.points:
         work.place(point, types.get(point.node, ir.DataType.FLOAT))
     rewiring.remove_unused_initializers(model.graph)
-    observed, used = len(planned.scales), work.activations
     return work.made, {
         "quantized": _by_op(planned.points),
-        "activations": work.activations,
+        "activations": len(work.activations),
         "weights": work.weights,
-        "scales": {"observed": observed, "used": used, "unused": observed - used},
+        "scales": planned.counts(work.activations),
     }
-
-
-def _with_ranges(
-    points: list[placement.Point], scales: Mapping[str, float]
-) -> tuple[list[placement.Point], list[dict[str, str]]]:
-    """Leave out nodes with an activation that was always zero, or infinite: its scale is 0."""
-    names = {p: _name(p) for p in points if p.axis is None}
-    missing = sorted({name for name in names.values() if name not in scales})
-    if missing:
-        near = difflib.get_close_matches(missing[0], list(scales), n=3)
-        msg = (
-            f"the calibration cache has no scale for {len(missing)} of"
-            f" {len(set(names.values()))} tensors that are to be quantized;"
-            f" the first is {missing[0]!r}"
-            + (f", nearest in the cache: {', '.join(near)}" if near else "")
-        )
-        raise errors.CalibrationError(
-            msg, mend="the cache was made for another graph: `dvc repro calibrate` makes it again"
-        )
-    dead = {p.node for p, name in names.items() if not scales[name]}
-    left = [
-        {
-            "node": node.name or "",
-            "op": node.op_type,
-            "reason": "an input was always zero, or infinite, on the calibration samples",
-        }
-        for node in dict.fromkeys(p.node for p in points)
-        if node in dead
-    ]
-    return [p for p in points if p.node not in dead], left
-
-
-def _name(point: placement.Point) -> str:
-    value = point.node.inputs[point.index]
-    return (value.name if value is not None else None) or ""
 
 
 def _by_op(points: list[placement.Point]) -> dict[str, int]:
@@ -135,7 +68,7 @@ class _Quantizing:
         self._quantized: dict[tuple[ir.Value, int | None], tuple[ir.Value, ...]] = {}
         self._done: dict[tuple[ir.Value, int | None, ir.DataType], ir.Value] = {}
         self.made: list[ir.Node] = []
-        self.activations = 0
+        self.activations: list[str] = []
         self.weights = 0
 
     def place(self, point: placement.Point, dtype: ir.DataType) -> None:
@@ -154,7 +87,7 @@ class _Quantizing:
         point.node.replace_input_with(point.index, self._done[key])
 
     def _activation(self, value: ir.Value) -> tuple[ir.Value, ...]:
-        self.activations += 1
+        self.activations.append(value.name or "")
         number = np.array(self._scales[value.name or ""], np.float32)
         scale = self._constant(f"{value.name}_scale", number)
         zero = self._constant(f"{value.name}_zero_point", np.zeros((), self._form.dtype.numpy()))

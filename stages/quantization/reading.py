@@ -47,15 +47,24 @@ def kept(graph: ir.Graph) -> list[dict[str, str]]:
 
 
 def sizes(
-    inputs: Mapping[str, Any], profile: Sequence[Mapping[str, Mapping[str, Sequence[int]]]]
+    inputs: Mapping[str, Any],
+    profile: Sequence[Mapping[str, Mapping[str, Sequence[int]]]],
+    bound: str = "opt",
 ) -> dict[str, int]:
-    """Size of each symbolic dimension of a model's inputs at the `opt` of a profile's first set."""
-    return {
-        word: size
-        for name, spec in inputs.items()
-        for word, size in zip(spec["shape"], profile[0][name]["opt"], strict=True)
-        if isinstance(word, str)
-    }
+    """Size of each symbolic dimension of a model's inputs at a bound of a profile.
+
+    Args:
+        inputs: `models.<m>.inputs`.
+        profile: one or more sets of shapes.
+        bound: opt, of the first set, or max, the largest of all.
+    """
+    found: dict[str, int] = {}
+    for shapes in profile if bound == "max" else profile[:1]:
+        for name, spec in inputs.items():
+            for word, size in zip(spec["shape"], shapes[name][bound], strict=True):
+                if isinstance(word, str):
+                    found[word] = max(size, found.get(word, 0))
+    return found
 
 
 def precisions(graph: ir.Graph) -> dict[str, str]:

@@ -13,6 +13,7 @@ from stages.quantization import (
     opsets,
     overflow,
     placement,
+    planning,
     qdq,
     reading,
     smoothing,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 _BF16 = formats.FLOATS["bf16"]
-_OVERRIDDEN = "an override keeps it"
+_OVERRIDDEN = "an override or the search keeps it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +100,12 @@ def apply(model: ir.Model, recipe: Recipe) -> dict[str, Any]:
         GraphError: the graph's opset is too old for it, and cannot be raised.
     """
     details: dict[str, Any] = {}
-    scales, maxima, kept_float = recipe.scales, recipe.maxima, _floats(model.graph, recipe)
+    maxima, kept_float, smoothed = recipe.maxima, _floats(model.graph, recipe), smoothing.Smoothed()
     if recipe.form is not None and recipe.smoothing is not None:
         smoothed = smoothing.smooth(
             model, recipe.smoothing, recipe.channels, maxima, kept=set(kept_float)
         )
-        scales, maxima = {**scales, **smoothed.scales}, {**maxima, **smoothed.maxima}
+        maxima = {**maxima, **smoothed.maxima}
         details["smoothed"] = {"groups": smoothed.groups, "left": smoothed.left}
     # What bfloat16 needs must be there before the schemas are asked.
     wanted = {recipe.float_of(node) for node in model.graph}
@@ -115,7 +116,7 @@ def apply(model: ir.Model, recipe: Recipe) -> dict[str, Any]:
     details |= {"overflow": exceeding}
     made: list[ir.Node] = []
     if recipe.form is not None:
-        planned = qdq.plan(model, scales, kept_float)
+        planned = planning.plan(model, recipe.scales, kept_float, smoothed.scales)
         floor, why = recipe.form.opset, f"{recipe.form.name} with scales by channel"
         if types and planned.points:
             floor, why = formats.MIXED_SCALE_OPSET, f"{recipe.form.name} beside FP16 or BF16"
@@ -133,5 +134,5 @@ def _floats(graph: ir.Graph, recipe: Recipe) -> dict[str, str]:
     return {
         node.name or "": recipe.why.get(node.name or "", _OVERRIDDEN)
         for node in graph
-        if node.op_type in {*placement.RULES, "Add"} and not recipe.quantized(node)
+        if node.op_type in {*placement.RULES, *placement.RESIDUALS} and not recipe.quantized(node)
     }

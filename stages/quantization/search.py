@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    Rank = Callable[[float | None], Sequence["Candidate"]]
+
 RELEASES = 8
 """Most points measured to release layers after the bisection."""
 
@@ -46,12 +48,14 @@ class Worth:
     Attributes:
         figures: for people: name to number, None where it is not finite.
         shortfall: how far it misses the budget; 0 or less if it meets it.
+        missed: the same in words; empty if it meets it.
         share: share of the candidates' multiply-accumulates in INT8, 0 to 1.
         cost: estimated cost, in the unit of the objective.
     """
 
     figures: Mapping[str, float | None]
     shortfall: float
+    missed: str
     share: float
     cost: float
 
@@ -107,33 +111,23 @@ class Search:
         self._known: dict[Setting, Point] = {}
         self.path: list[Point] = []
 
-    def strength(self, strengths: Sequence[float | None]) -> float | None:
-        """The smoothing under which INT8 alone comes closest; the first that meets the budget.
-
-        Raises:
-            UnusableError: no node can run in INT8.
-        """
-        best: Point | None = None
-        for strength in strengths:
-            point = self._point("int8", Setting(precision="int8", smoothing=strength))
-            if best is None or point.worth.shortfall < best.worth.shortfall:
-                best = point
-            if best.met:
-                break
-        return best.setting.smoothing if best else None
-
     def climb(
-        self, ladder: Iterable[str], candidates: Sequence[Candidate], smoothing: float | None
+        self, ladder: Iterable[str], strengths: Sequence[float | None], rank: Rank
     ) -> Outcome:
-        """Go through the rungs in their order; the first that meets the budget ends it."""
+        """Go through the rungs in their order; the first that meets the budget ends it.
+
+        Args:
+            ladder: int8, mixed, fp16, bf16 and fp32, in the order in which to try them.
+            strengths: of smoothing, for int8 and mixed; tried in turn until the budget is met.
+            rank: candidates under a strength; called once at most, where layers must be chosen.
+        """
         reasons: list[dict[str, str]] = []
-        ordered = order(candidates)
         for rung in ladder:
             try:
                 if rung == "mixed":
-                    point, reason = self._mixed(ordered, smoothing)
+                    point, reason = self._mixed(strengths, rank)
                 else:
-                    point, reason = self._whole(rung, smoothing)
+                    point, reason = self._whole(rung, strengths)
             except UnusableError as error:
                 point, reason = None, str(error)
             reasons.append({"rung": rung, "reason": reason})
@@ -150,23 +144,38 @@ class Search:
             self.path.append(self._known[setting])
         return self._known[setting]
 
-    def _whole(self, rung: str, smoothing: float | None) -> tuple[Point | None, str]:
-        strength = smoothing if rung == "int8" else None
-        point = self._point(rung, Setting(precision=rung, smoothing=strength))
-        return (point, "it meets the budget") if point.met else (None, "it misses the budget")
+    def _whole(self, rung: str, strengths: Sequence[float | None]) -> tuple[Point | None, str]:
+        if rung == "int8":
+            point = self._throughout(strengths)
+        else:
+            point = self._point(rung, Setting(precision=rung))
+        if point.met:
+            return point, "it meets the budget"
+        return None, f"it misses the budget: {point.worth.missed}"
 
-    def _mixed(
-        self, ordered: Sequence[Candidate], smoothing: float | None
-    ) -> tuple[Point | None, str]:
+    def _throughout(self, strengths: Sequence[float | None]) -> Point:
+        """INT8 alone under the strength that comes closest; the first that meets the budget."""
+        points = []
+        for strength in strengths:
+            points.append(self._point("int8", Setting(precision="int8", smoothing=strength)))
+            if points[-1].met:
+                return points[-1]
+        return min(points, key=lambda one: one.worth.shortfall)
+
+    def _mixed(self, strengths: Sequence[float | None], rank: Rank) -> tuple[Point | None, str]:
+        whole = self._throughout(strengths)
+        if whole.met:
+            return whole, "it meets the budget with no layer kept"
+        smoothing = whole.setting.smoothing
+        ordered = order(rank(smoothing))
+        if not ordered:
+            return None, f"it misses the budget: {whole.worth.missed}; no layer can be chosen"
+
         def kept(count: int) -> Point:
             return self._keeping(tuple(one.node for one in ordered[:count]), smoothing)
 
         # Keeping all of them is no longer INT8, and another rung's business.
         low, high = 0, len(ordered)
-        if high == 0:
-            return None, "there is no layer to choose from"
-        if kept(0).met:
-            return kept(0), "no layer need be kept"
         while high - low > 1:
             middle = (low + high) // 2
             if kept(middle).met:
@@ -174,7 +183,9 @@ class Search:
             else:
                 low = middle
         if high == len(ordered):
-            return None, f"it misses the budget with {high - 1} of {high} layers kept"
+            most = whole if high == 1 else kept(high - 1)
+            told = f"with {high - 1} of {high} layers kept"
+            return None, f"it misses the budget {told}: {most.worth.missed}"
         point = self._released(kept(high))
         count = len(point.setting.kept)
         return point, f"it meets the budget with {count} of {len(ordered)} layers kept"

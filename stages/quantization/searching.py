@@ -84,7 +84,6 @@ def search(model: ir.Model, base: Recipe, task: Task) -> tuple[Recipe, dict[str,
     point = found.outcome.point
     if point is None or not found.met:
         raise _unreachable(found, task)
-    path = decision.path(found)
     described = {
         "engine": task.engine,
         "method": task.method,
@@ -94,12 +93,16 @@ def search(model: ir.Model, base: Recipe, task: Task) -> tuple[Recipe, dict[str,
         "ops": {node.name or "": node.op_type for node in model.graph},
         "work": compute.macs(model, base.sizes),
     }
-    documents = {
+    return work.recipe(point.setting), _documents(found, task, described)
+
+
+def _documents(found: auto.Found, task: Task, described: Mapping[str, Any]) -> dict[str, bytes]:
+    path = decision.path(found)
+    return {
         "decision.json": files.canonical_json(decision.document(found, task.auto, described)),
         "path.json": files.canonical_json(path),
         "path.svg": picture.draw(task.engine, task.auto["budget"], path),
     }
-    return work.recipe(point.setting), documents
 
 
 def _costs(model: ir.Model, base: Recipe, task: Task) -> Mapping[str, Mapping[str, float]]:

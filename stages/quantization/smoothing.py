@@ -89,8 +89,7 @@ def smooth(
         reads = _move(graph, names, value, products, place, factor)
         _record(done, value, reads, products, peaks / factor, maxima)
         for above in place.values[:-1] if place else ():
-            if (known := channels.get(above.name or "")) is not None and len(known) == len(factor):
-                done.maxima[above.name or ""] = float((known / factor).max())
+            done.maxima[above.name or ""] = _above(above.name or "", channels, maxima, factor)
     rewiring.remove_unused_initializers(graph)
     done.groups.reverse()
     done.left.reverse()
@@ -130,9 +129,7 @@ def _refusal(
         return "its products are not quantized"
     if value.dtype != ir.DataType.FLOAT:
         return "it is not float32"
-    rows, shape = len(_row_maxima(products[0])), value.shape
-    # Maxima of what looks like a feature map are those of axis 1.
-    if len(peaks) != rows or shape is None or (len(shape) > 3 and shape[1] == shape[-1]):  # noqa: PLR2004
+    if len(peaks) != len(_row_maxima(products[0])):
         return "its channels were not observed along its last axis"
     if not np.isfinite(peaks).all() or not peaks.any() or not _rows(products).any():
         return "it, or its weights, are always zero, or infinite"
@@ -209,6 +206,16 @@ def _record(
             "after": levelling.above(largest),
         }
     )
+
+
+def _above(
+    name: str, channels: Mapping[str, Maxima], maxima: Mapping[str, float], factor: Maxima
+) -> float:
+    """Largest |x| of what carries the factor on its way; no less where no channels are known."""
+    known = channels.get(name)
+    if known is None or len(known) != len(factor):
+        return maxima[name] / float(factor.min())
+    return float((known / factor).max())
 
 
 def _names(products: list[Constant]) -> list[str]:

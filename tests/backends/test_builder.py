@@ -15,7 +15,7 @@ import pytest
 import tensorrt_rtx
 from onnx import TensorProto, helper, numpy_helper
 
-from stages.backends import builder, refusals
+from stages.backends import commands, refusals
 from stages.backends.build_api import Engine, Order
 from stages.backends.tensorrt_rtx import build as rtx
 from stages.lib import errors, plugins
@@ -266,7 +266,7 @@ def test_command_line_of_several_profiles_and_odd_names() -> None:
     scalar: Any = {"min": [], "opt": [], "max": []}
     profiles: list[Any] = [{"in:0": bounds, "s": scalar}, {"in $x:0": bounds}]
     order = Order(graph=Path("g"), precision="fp32", profiles=profiles, builder=SETTINGS)
-    words = builder.command("trtexec", order, ["--noTF32"])
+    words = commands.line("trtexec", order, ["--noTF32"])
     assert words.split(" --noTF32 ")[1] == (
         "--profile=0"
         " \"--minShapes='in:0':1x4,s:scalar\""
@@ -302,8 +302,18 @@ TENSORRT = {
     "strip_plan": False,
     "refit": False,
     "max_aux_streams": None,
+    "profiling_verbosity": "layer_names_only",
     "timing_cache": "none",
 }
+
+
+@pytest.mark.parametrize("verbosity", ["none", "layer_names_only", "detailed"])
+def test_the_plan_says_as_much_of_its_layers_as_was_asked(tensorrt: Any, verbosity: str) -> None:
+    """`device` reads precisions from it: only of a detailed plan."""
+    trt = tensorrt.trt
+    config = trt.Builder(trt.Logger()).create_builder_config()
+    tensorrt._configure(config, {**TENSORRT, "profiling_verbosity": verbosity})
+    assert config.profiling_verbosity.name.lower() == verbosity
 
 
 def test_tensorrt_sets_what_it_shares_with_its_sibling(
@@ -328,6 +338,8 @@ def test_tensorrt_sets_what_it_shares_with_its_sibling(
         ({"version_compatible": True}, "--versionCompatible"),
         ({"strip_plan": True}, "--stripWeights"),
         ({"refit": True}, "--refit"),
+        ({"profiling_verbosity": "detailed"}, "--profilingVerbosity=detailed"),
+        ({"profiling_verbosity": "none"}, "--profilingVerbosity=none"),
         ({"hardware_compatibility": "ampere_plus"}, "--hardwareCompatibilityLevel=ampere+"),
         (
             {"hardware_compatibility": "same_compute_capability"},

@@ -116,22 +116,25 @@ def test_what_the_plan_says_of_each_kind_of_node(
     scales = {name: top / 127 for name, top in zoo.observed(proto, feeds).items()}
     model = zoo.typed(proto)
     apply(model, zoo.recipe(precision, scales))
-    engine = rtx.build(ordered(model, feeds, "auto", tmp_path), lambda _: None)
-    assert engine.precisions == {precision: 1}
+    order = ordered(model, feeds, "auto", tmp_path)
     if compiled == "precision":
-        assert engine.compiled == {precision: 1}
+        engine = rtx.build(order, lambda _: None)
+        assert engine.precisions == engine.compiled == {precision: 1}
     else:
-        assert precision not in (engine.compiled or {})
+        with pytest.raises(errors.BuildError, match=f"no convolution or product in {precision}"):
+            rtx.build(order, lambda _: None)
     useless = fusion.useless("tensorrt_rtx", {"node": proto.graph.node[0].op_type})
     assert bool(useless) == (compiled == "fp32")
 
 
 def test_a_plan_that_dequantizes_all_is_no_quantized_engine() -> None:
-    readback.require_compiled("int8", {"fp32": 3, "int8": 1})
-    readback.require_compiled("int8", None)
-    readback.require_compiled("fp16", {"fp32": 3})
-    with pytest.raises(errors.BuildError, match=r"no convolution or product in int8; .* 3 fp32"):
-        readback.require_compiled("int8", {"fp32": 3})
+    readback.require_compiled("int8", {"int8": 3}, {"fp32": 3, "int8": 1})
+    readback.require_compiled("int8", {"int8": 3}, None)
+    readback.require_compiled("fp16", {"fp16": 3}, {"fp32": 3})
+    readback.require_compiled("auto", {"fp16": 3}, {"fp32": 3})
+    for asked in ("int8", "auto"):
+        with pytest.raises(errors.BuildError, match=r"no convolution or product in int8; .* 3 fp"):
+            readback.require_compiled(asked, {"fp32": 2, "int8": 3}, {"fp32": 3})
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ BUILDER = {
     "strip_plan": False,
     "refit": False,
     "max_aux_streams": None,
+    "profiling_verbosity": "layer_names_only",
 }
 A, B = "0x" + "a0" * 16, "0x" + "b1" * 16
 

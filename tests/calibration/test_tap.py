@@ -118,6 +118,25 @@ def test_channels_are_an_axis_of_one_size_that_is_not_the_batch(
     assert {tap.channel_axis(value) for value in model.graph.inputs} == {axis}
 
 
+@pytest.mark.parametrize(
+    ("node", "axis"),
+    [
+        (("MatMul", ["x", "w"]), 3),  # windows of tokens: the product sums over the last
+        (("MatMul", ["w", "x"]), 1),
+        (("MatMul", ["x", "x"]), 1),  # heads of attention
+        (("Conv", ["x", "k"]), 1),
+    ],
+)
+def test_what_a_weight_multiplies_has_its_channels_last(
+    node: tuple[str, list[str]], axis: int
+) -> None:
+    faces = [zoo.face("x", "n", 4, 4, 4)], [zoo.face("y", "n", 4, 4, 4)]
+    constants = [zoo.weight("w", 4, 4), zoo.weight("k", 4, 4, 1, 1)]
+    used = [constant for constant in constants if constant.name in node[1]]
+    model = zoo.typed(zoo.model([zoo.node(*node, ["y"])], *faces, used))
+    assert tap.observed(model)["x"] == axis
+
+
 def test_feature_maps_without_a_histogram_count_as_one() -> None:
     model = zoo.typed(zoo.tiny())
     axes, ranged = tap.observed(model), tap.ranged(model)

@@ -18,13 +18,20 @@ def test_shares_by_hand() -> None:
     nothing = np.zeros((0, 2), np.float32)
     found.add({"a": np.array([10, -10, 9]), "b": np.array([2, -2, 0, 1]), "c": nothing})
     found.add({"a": np.array([10.5]), "b": np.array([0, 0, 0, -9]), "c": nothing})
-    assert found.result() == {"worst": 0.375, "tensors": {"b": 0.375, "a": 0.25, "c": 0.0}}
-    assert list(found.result()["tensors"]) == ["b", "a", "c"]
+    worst_first = [("b", 0.375), ("a", 0.25), ("c", 0.0)]
+    tensors = [{"name": name, "outside": share} for name, share in worst_first]
+    assert found.result() == {"worst": 0.375, "tensors": tensors}
+
+
+def test_nan_is_inside_no_range() -> None:
+    found = coverage.Coverage({"a": 10.0})
+    found.add({"a": np.array([np.nan, 1.0, np.inf, -2.0], np.float32)})
+    assert found.result()["worst"] == 0.5
 
 
 def test_nothing_quantized() -> None:
     assert coverage.open_up(zoo.typed(zoo.tiny())) == {}
-    assert coverage.Coverage({}).result() == {"worst": 0.0, "tensors": {}}
+    assert coverage.Coverage({}).result() == {"worst": 0.0, "tensors": []}
 
 
 def test_limits_are_those_of_the_scales_in_the_graph() -> None:
@@ -50,7 +57,7 @@ def test_any_format_beside_any_remainder(precision: str, steps: float, remainder
     measured = coverage.Coverage(dict.fromkeys(limits, 0.001))
     measured.add(zoo.infer(model, {"x": zoo.values(2, 3, 8, 8)}))
     found = measured.result()
-    assert set(found["tensors"]) == {"b_same", "g"}
+    assert {tensor["name"] for tensor in found["tensors"]} == {"b_same", "g"}
     assert found["worst"] > 0.1
 
 

@@ -64,6 +64,7 @@ def project(tmp_path: Path, here: machine.Gpu, trt: Any) -> Path:
         "strip_plan": False,
         "refit": False,
         "max_aux_streams": 0,
+        "profiling_verbosity": "detailed",
         "timing_cache": "record",
         "gpu": {"name": here.name, "compute_capability": here.compute_capability},
     }

@@ -278,6 +278,8 @@ def test_a_generator_gives_feeds_of_any_length(tmp_path: Path) -> None:
     ("lines", "message"),
     [
         (["raise KeyError('disk')", "yield"], r"data\.py: load_data\(\) fails: KeyError: 'disk'"),
+        (["raise SystemExit(3)", "yield"], "load_data.. fails: SystemExit: 3"),
+        (["pass"], "load_data.. fails: TypeError: 'NoneType' object is not iterable"),
         (["yield [1]"], "load_data.. fails: TypeError: feed 0 is a list, not a dict"),
         (["n = 2", FEED.replace("'image'", "'picture'")], r"\(feed 0\) lacks the array 'image'"),
         (["n = 2", FEED.replace("float32", "float64")], r"\(feed 0\): 'image' is float64"),
@@ -294,7 +296,8 @@ def test_feeds_that_do_not_fit(tmp_path: Path, lines: list[str], message: str) -
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("def load(): ...", r"data\.py defines no function load_data\(\); it defines: load"),
+        ("def load(): ...", r"data\.py defines no load_data\(\); it defines: load"),
+        ("import numpy as np\nx = 1\n1 + 1", r"defines no load_data\(\); it defines: np, x"),
         ("def load_data(:", r"data\.py is not Python"),
     ],
 )
@@ -303,6 +306,24 @@ def test_scripts_without_a_generator_are_told_unrun(
 ) -> None:
     (tmp_path / "data.py").write_text(text)
     refuse(split(tmp_path), message)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class load_data:\n    def __iter__(self):\n        yield FEED",
+        "def make():\n    return [FEED]\nload_data = make",
+        "from beside.feeds import load_data",
+    ],
+)
+def test_whatever_has_the_name_is_called(tmp_path: Path, text: str) -> None:
+    feed = "import numpy as np\nFEED = {'image': np.ones((3, 1, 2, 2), np.float32)}\n"
+    (tmp_path / "data.py").write_text(feed + text)
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside/feeds.py").write_text(feed + "def load_data():\n    yield FEED\n")
+    found = split(tmp_path)
+    found.check_headers()
+    assert [len(batch["image"]) for batch in found.batches(2)] == [2, 1]
 
 
 def test_two_kinds_of_samples_are_not_guessed_between(tmp_path: Path) -> None:

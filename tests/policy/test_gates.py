@@ -183,6 +183,28 @@ def test_gate_on_what_was_not_measured_fails(
     assert found["reason"].startswith(f"{measurement} is {state}: it rained; set the gate to null")
 
 
+def test_auto_may_choose_what_has_no_ranges(report: dict[str, Any]) -> None:
+    report["precision"] = "auto"
+    verdict = decide(unmeasured(report, "coverage", "not applicable"), max_out_of_range=0.5)
+    found = rule(verdict, "max_out_of_range")
+    assert (found["state"], found["limit"]) == ("not applicable", 0.5)
+    assert found["reason"] == "it rained, as `auto` chose"
+    assert verdict["verdict"] == "passed"
+    unseen = decide(unmeasured(report, "coverage", "not run"), max_out_of_range=0.5)
+    assert rule(unseen, "max_out_of_range")["state"] == "failed"
+    assert rule(decide(report, max_out_of_range=0.001), "max_out_of_range")["state"] == "failed"
+    without = decide(unmeasured(report, "task-metric", "not applicable"), max_accuracy_drop=0.5)
+    assert without["verdict"] == "failed"
+
+
+def test_the_worst_tensors_are_named(report: dict[str, Any]) -> None:
+    shares = {"a: b": 0.25, "c": 0.125, "d": 0.02, "e": 0.01}
+    tensors = [{"name": name, "outside": share} for name, share in shares.items()]
+    report["measurements"][4]["value"] = {"worst": 0.25, "tensors": tensors}
+    found = rule(decide(report, max_out_of_range=0.01), "max_out_of_range")
+    assert found["reason"] == "0.25 is above 0.01; worst: 'a: b' 0.25, 'c' 0.125, 'd' 0.02"
+
+
 @pytest.mark.parametrize("name", ["interface", "plan-header"])
 def test_rule_that_is_always_on_fails_when_not_measured(report: dict[str, Any], name: str) -> None:
     found = rule(decide(unmeasured(report, name, "not run")), name)

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from stages.lib import errors, graphs, samples
-from stages.quantization import auto, compute, decision, reading, recipe
+from stages.quantization import auto, compute, decision, reading, recipe, search
 from stages.quantization.trials import Trials
 from tests import graphs_zoo as zoo
 
@@ -158,7 +159,8 @@ def test_the_bad_layer_is_found_and_kept_alone(prepared: Prepared) -> None:
     work, found = prepared.search(min_sqnr_db=alone + 6)
     assert found.met
     assert found.kept() == ["bad"]
-    assert found.ranked[0].node == "bad"
+    ranked = found.ranked or []
+    assert ranked[0].node == "bad"
     assert [row["rung"] for row in found.outcome.reasons] == ["int8", "mixed"]
     assert [node.name for node in prepared.model.graph] == before
 
@@ -167,7 +169,7 @@ def test_the_bad_layer_is_found_and_kept_alone(prepared: Prepared) -> None:
     recipe.apply(typed, work.recipe(found.outcome.point.setting))
     precisions = reading.precisions(typed.graph)
     assert precisions["bad"] == "fp16"
-    assert "int8" in {precisions[one.node] for one in found.ranked[1:]}
+    assert "int8" in {precisions[one.node] for one in ranked[1:]}
     assert 0 < found.outcome.point.worth.share < 1
 
 
@@ -222,12 +224,14 @@ def test_passes_are_counted(prepared: Prepared) -> None:
     assert parts["reference"] == 1.0
     assert parts["smoothing"] == 1.0  # INT8 throughout, without smoothing
     assert parts["ladder"] == len(found.outcome.path) - 1
+    assert found.ranked is not None
     assert 0 < parts["ranking"] <= 4 + len(found.ranked) / 24
     assert parts["total"] == pytest.approx(sum(parts.values()) - parts["total"])
 
 
 def test_the_ranking_is_that_of_full_evaluations(prepared: Prepared) -> None:
-    work, found = prepared.search(min_sqnr_db=1.0)
+    work, found = prepared.search(ladder=["mixed"], min_sqnr_db=1000.0)
+    assert found.ranked is not None
     work._trials.reference(graphs.clone(prepared.model), 1.0)
     full = {one.node: work._alone(one.node, None) for one in found.ranked}
     worst = max(full, key=lambda name: full[name])
@@ -236,10 +240,15 @@ def test_the_ranking_is_that_of_full_evaluations(prepared: Prepared) -> None:
         assert one.noise == pytest.approx(full[one.node], rel=0.6)
 
 
-def test_products_of_one_activation_go_together(tmp_path: Path) -> None:
+def test_products_that_run_as_one_go_together(tmp_path: Path) -> None:
+    """Those of one activation, and the two of an attention."""
     _, found = Prepared("transformer", tmp_path).search(min_sqnr_db=1.0)
-    assert found.members["query"] == ["query", "key", "value"]
-    assert found.members["scores"] == ["scores"]
+    assert found.members == {
+        "query": ["query", "key", "value"],
+        "scores": ["scores", "mix"],
+        "first": ["first"],
+        "bad": ["bad"],
+    }
 
 
 def test_a_layer_of_which_int8_saves_nothing_stays_out(tmp_path: Path) -> None:
@@ -249,7 +258,19 @@ def test_a_layer_of_which_int8_saves_nothing_stays_out(tmp_path: Path) -> None:
     _, found = prepared.search(costs=costs, min_sqnr_db=1.0)
     assert found.kept() == ["conv_2"]
     assert found.dear == ["conv_2"]
-    assert "conv_2" not in {one.node for one in found.ranked}
+    assert "conv_2" not in found.members
+
+
+def test_a_float_rung_keeps_the_users_overrides_and_no_others(tmp_path: Path) -> None:
+    """What has no use for Q/DQ is held in float beside INT8; another precision takes it along."""
+    work, _ = Prepared("cnn", tmp_path).search(min_sqnr_db=1.0)
+    own = {"conv_1": "bf16", "conv_2": "int8"}
+    work._base = dataclasses.replace(
+        work._base, chosen={**own, "conv_4": "fp32"}, why={"conv_4": "the backend's own reason"}
+    )
+    setting = search.Setting(precision="fp16")
+    assert work.recipe(setting).chosen == {"conv_1": "bf16"}
+    assert work.recipe(search.Setting(precision="int8")).chosen == work._base.chosen
 
 
 def test_a_latency_table_must_know_every_candidate(tmp_path: Path) -> None:

@@ -120,15 +120,19 @@ def test_a_constant_shared_by_low_and_float32_nodes_is_there_in_both() -> None:
         (FP16, 65519.0, False),  # rounds down to the largest
         (FP16, 65520.0, True),
         (FP16, -70000.0, True),
-        (FP16, 1e-30, False),
+        (FP16, 3e-8, False),  # rounds up to the least
+        (FP16, 2e-8, True),  # a guard of a division that would become 0
+        (FP16, -1e-12, True),
+        (FP16, 0.0, False),
         (FP16, -np.inf, False),  # a mask: infinity is infinity in any type
         (FP16, np.nan, False),
         (BF16, 70000.0, False),
+        (BF16, 1e-30, False),
         (BF16, -3.4028234e38, True),  # the least float32, as masks have it
         (BF16, 3.3895e38, False),
     ],
 )
-def test_a_constant_that_overflows_keeps_its_node(
+def test_a_constant_that_overflows_or_vanishes_keeps_its_node(
     low: ir.DataType, value: float, *, kept: bool
 ) -> None:
     for constant in (
@@ -145,7 +149,45 @@ def test_a_constant_that_overflows_keeps_its_node(
         names = [e["node"] for e in details["kept"] if e["op"] != "Constant"]
         assert names == (["max"] if kept else [])
         if kept:
-            assert details["kept"][-1]["reason"] == f"a constant input exceeds {low.name.lower()}"
+            harm = "exceeds" if abs(value) > 1 else "vanishes in"
+            assert details["kept"][-1]["reason"] == f"a constant input {harm} {low.name.lower()}"
+
+
+@pytest.mark.parametrize(
+    ("op", "constant", "kept"),
+    [
+        ("Mul", [1.0, 1e-12, 1.0, 1.0], False),  # a weight that is next to nothing
+        ("Div", [1.0, 1e-12, 1.0, 1.0], True),
+        ("Div", [1.0, 1e-3, 1.0, 1.0], False),
+        ("Mul", [1e-12] * 4, True),
+        ("Mul", [0.0] * 4, False),
+    ],
+)
+def test_of_a_constant_that_vanishes_in_part_only_a_divisor_matters(
+    op: str, constant: list[float], *, kept: bool
+) -> None:
+    node = zoo.node(op, ["x", "k"], ["y"], name="node")
+    _, details = lower(chain(node, constants=(zoo.const("k", constant),)), FP16)
+    assert [entry["node"] for entry in details["kept"]] == (["node"] if kept else [])
+
+
+def test_an_epsilon_that_fp16_cannot_hold_still_guards_its_division() -> None:
+    """x / sqrt(x^2 + 1e-12), as exporters write a normalization: of zeros it is 0, not 0 / 0."""
+    proto = chain(
+        zoo.node("Mul", ["x", "x"], ["a"], name="square"),
+        zoo.node("Add", ["a", "epsilon"], ["b"], name="guard"),
+        zoo.node("Sqrt", ["b"], ["c"], name="root"),
+        zoo.node("Div", ["x", "c"], ["d"], name="norm"),
+        zoo.node("Mul", ["d", "d"], ["y"], name="behind"),
+        constants=(zoo.const("epsilon", 1e-12),),
+    )
+    model, details = lower(proto, FP16)
+    assert [entry["node"] for entry in details["kept"]] == ["guard", "root", "norm"]
+    assert details["kept"][1]["reason"] == "it reads what vanishes in a lower type"
+    x = np.array([[0.0, 1.0, -2.0, 0.0]], np.float32)
+    np.testing.assert_array_equal(emulated(model, {"x": x})["y"], [[0, 1, 1, 0]])
+    _, details = lower(proto, BF16)
+    assert details["kept"] == []
 
 
 @BOTH

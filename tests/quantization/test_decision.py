@@ -20,7 +20,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def point(precision: str, *kept: str, **figures: float | None) -> search.Point:
-    worth = search.Worth(figures=figures, shortfall=0.0, share=0.5, cost=1.0)
+    worth = search.Worth(figures=figures, shortfall=0.0, missed="", share=0.5, cost=1.0)
     return search.Point(
         rung=precision, setting=search.Setting(precision=precision, kept=kept), worth=worth
     )
@@ -51,7 +51,7 @@ def test_what_is_pasted_keeps_the_users_own_overrides_first() -> None:
     assert YAML(typ="safe").load(text) == {
         "precision": "bf16",
         "method": "none",
-        "overrides": own[:1],
+        "overrides": [own[0], {"nodes": "a", "precision": "bf16"}],
         "remainder": None,
         "smoothing": None,
         "auto": None,

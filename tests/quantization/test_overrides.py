@@ -68,6 +68,15 @@ def test_ops_are_matched_too_and_the_order_decides() -> None:
     assert found == {"/body/Conv_1": "fp16", "/body/Conv_10": "bf16"}
 
 
+@pytest.mark.parametrize("override", [{"nodes": "/head/Add"}, {"ops": "Relu"}, {"nodes": "node_*"}])
+def test_int8_of_nothing_that_can_run_in_int8(override: dict[str, str]) -> None:
+    told = r"k\[0\]: '.*' matches only (Add|Relu), which cannot run in int8; Conv, .* MatMul can"
+    with pytest.raises(errors.GraphError, match=told):
+        overrides.chosen(OPS, [{**override, "precision": "int8"}], "k")
+    assert overrides.chosen(OPS, [{**override, "precision": "fp16"}], "k")
+    assert overrides.chosen(OPS, [{"nodes": "*", "precision": "int8"}], "k")
+
+
 def test_an_op_that_is_not_there_is_told_with_near_types() -> None:
     with pytest.raises(errors.GraphError, match=r"k\[0\]: no node is of type 'Convs'; .*: Conv$"):
         overrides.chosen(OPS, [{"ops": "Convs", "precision": "fp16"}], "k")

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.lib import errors
-from stages.quantization import qdq
+from stages.quantization import planning
 from stages.quantization.recipe import apply
 from tests import graphs_zoo as zoo
 
@@ -83,7 +83,7 @@ def test_convolutions_products_and_the_residual_add_are_quantized() -> None:
     reason = "its weight is not constant, or its activation is"
     assert details["kept"] == [{"node": "conv_1", "op": "Conv", "reason": reason}]
     assert (details["activations"], details["weights"]) == (2, 2)
-    assert details["scales"] == {"observed": 12, "used": 2, "unused": 10}
+    assert details["scales"] == {"observed": 12, "used": 2, "unused": 10, "smoothed": 0}
     assert zoo.ops(model)["QuantizeLinear"] == 2
     assert zoo.ops(model)["DequantizeLinear"] == 4
 
@@ -281,7 +281,7 @@ def test_an_override_keeps_a_node_and_its_add() -> None:
     assert details["kept"][1] == {
         "node": "conv_2",
         "op": "Conv",
-        "reason": "an override keeps it",
+        "reason": "an override or the search keeps it",
     }
     assert plain(model, "conv_2", 0)
     _, details = quantize(zoo.tiny(), None, "residual")
@@ -346,7 +346,7 @@ def test_a_product_of_another_domain_is_no_product() -> None:
     proto = one("MatMul", (8, 5), ("batch", 8))
     proto.graph.node[0].domain = "own"
     proto.opset_import.add(domain="own", version=1)
-    plan = qdq.plan(ir.from_proto(proto), {"x": 0.05}, {})
+    plan = planning.plan(ir.from_proto(proto), {"x": 0.05}, {}, {})
     assert (plan.points, plan.left) == ([], [])
 
 
@@ -387,3 +387,38 @@ def test_the_scale_decides_what_is_clipped(factor: float) -> None:
     weight = np.float32(127) * (np.float32(1) / np.float32(127))
     wanted = np.clip(np.rint(x / scale), -128, 127) * scale * weight
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+GRIDS: dict[str, tuple[tuple[int, ...], tuple[Any, ...], int]] = {
+    "MatMul": ((6, 4), ("batch", 6), 1),
+    "Gemm": ((6, 4), ("batch", 6), 1),
+    "Conv": ((4, 3, 1, 1), ("batch", 3, 2, 2), 0),
+    "ConvTranspose": ((3, 4, 1, 1), ("batch", 3, 2, 2), 1),
+}
+
+
+@given(
+    op=st.sampled_from(sorted(GRIDS)),
+    precision=st.sampled_from(["int8", "fp8"]),
+    exponents=st.tuples(st.integers(-12, 12), st.integers(-12, 12)),
+    seed=st.integers(0, 99),
+)
+def test_a_scale_as_fine_as_the_values_changes_nothing(
+    op: str, precision: str, exponents: tuple[int, int], seed: int
+) -> None:
+    """All values are whole steps of their scale, none beyond the last level: not a bit moves."""
+    shape, face, axis = GRIDS[op]
+    levels = (np.arange(-127, 128), 127) if precision == "int8" else (np.arange(-16, 17), 448)
+    draw = np.random.default_rng(seed)
+    step, weight_step = (np.float32(2.0**exponent) for exponent in exponents)
+    weight = draw.choice(levels[0], shape)
+    # Each output channel has the largest level, so that its scale is the step.
+    weight[tuple(slice(None) if place == axis else 0 for place in range(len(shape)))] = levels[1]
+    x = (draw.choice(levels[0], (5, *face[1:])) * step).astype(np.float32)
+    proto = one(op, shape, face)
+    proto.graph.initializer[0].CopyFrom(zoo.const("w", weight * weight_step))
+    # A cache holds range / 127; FP8 takes the same range over 448 levels.
+    scale = float(step) if precision == "int8" else float(step) * 448 / 127
+    model, details = quantize(proto, {"x": scale}, precision=precision)
+    assert details["quantized"] == {op: 1}
+    np.testing.assert_array_equal(zoo.infer(model, {"x": x})["y"], zoo.infer(proto, {"x": x})["y"])

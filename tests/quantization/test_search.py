@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.quantization import search, sensitivity
+from stages.quantization import auto, search, sensitivity
 from stages.quantization.search import Candidate, Setting, Worth
 
 LADDER = ["int8", "mixed", "fp16", "bf16", "fp32"]
@@ -25,13 +25,14 @@ class Noisy:
     def __init__(self, candidates: list[Candidate], limit: float) -> None:
         self.candidates, self.limit = candidates, limit
         self.asked: list[Setting] = []
+        self.ranked: list[float | None] = []
         self.unusable: set[str] = set()
 
     def measure(self, setting: Setting) -> Worth:
-        assert setting not in self.asked, "measured twice"
-        self.asked.append(setting)
         if setting.precision in self.unusable:
             raise search.UnusableError("no kernel")
+        assert setting not in self.asked, "measured twice"
+        self.asked.append(setting)
         noise = FLOOR.get(setting.precision, 0.0)
         if setting.precision == "int8":
             left = [one for one in self.candidates if one.node not in setting.kept]
@@ -40,6 +41,7 @@ class Noisy:
         return Worth(
             figures={"noise": noise},
             shortfall=noise - self.limit,
+            missed=f"noise {noise:.3g}" if noise > self.limit else "",
             share=share / max(len(self.candidates), 1),
             cost=self.cost(setting),
         )
@@ -49,9 +51,14 @@ class Noisy:
             return 10 * sum(one.saved for one in self.candidates)
         return sum(one.saved for one in self.candidates if one.node in setting.kept)
 
-    def climb(self, ladder: list[str] | None = None) -> search.Outcome:
-        work = search.Search(self.measure)
-        return work.climb(ladder or LADDER, self.candidates, None)
+    def rank(self, strength: float | None) -> list[Candidate]:
+        self.ranked.append(strength)
+        return self.candidates
+
+    def climb(
+        self, ladder: list[str] | None = None, strengths: tuple[float | None, ...] = (None,)
+    ) -> search.Outcome:
+        return search.Search(self.measure).climb(ladder or LADDER, strengths, self.rank)
 
 
 def layers(*noises: float) -> list[Candidate]:
@@ -70,6 +77,16 @@ def test_int8_is_enough() -> None:
     assert outcome.point.setting == Setting(precision="int8")
     assert outcome.reasons == [{"rung": "int8", "reason": "it meets the budget"}]
     assert len(network.asked) == 1
+
+
+@pytest.mark.parametrize("ladder", [["int8", "mixed"], ["mixed"], ["fp16", "mixed"]])
+def test_layers_are_ranked_only_where_some_must_be_chosen(ladder: list[str]) -> None:
+    network = Noisy(layers(1, 2, 3), 6)
+    assert network.climb(ladder).point is not None
+    assert network.ranked == []
+    network = Noisy(layers(1, 2, 3), 5)
+    network.climb(["int8", "mixed"])
+    assert network.ranked == [None]
 
 
 def test_a_bad_layer_is_found_and_kept_alone() -> None:
@@ -150,10 +167,13 @@ def test_with_equal_costs_the_set_is_the_smallest(noises: list[float], share: fl
 
 @given(seed=st.integers(0, 1000), share=st.floats(0.001, 1.1))
 def test_54_layers_and_32_samples_cost_at_most_30_passes(seed: int, share: float) -> None:
-    """As many as ResNet-50 has: the float graph, the ranking, and every point of the ladder."""
+    """As many as ResNet-50 has: the float graph, the ranking, and every point of the ladder.
+
+    Of all strengths of smoothing none brings anything, so each is tried.
+    """
     noises = np.random.default_rng(seed).lognormal(sigma=2, size=54).tolist()
     network = Noisy(layers(*noises), share * math.fsum(noises))
-    network.climb()
+    network.climb(strengths=(None, *(index * 1e-12 for index in range(len(auto.STRENGTHS) + 1))))
     rows = math.ceil(32 * sensitivity.share(54))
     assert 1 + 54 * rows / 32 + len(network.asked) <= 30
 
@@ -165,10 +185,10 @@ def test_the_ladder_falls_through_with_a_reason_for_each_rung() -> None:
     assert outcome.point is not None
     assert outcome.point.setting.precision == "fp32"
     assert outcome.reasons == [
-        {"rung": "int8", "reason": "it misses the budget"},
-        {"rung": "mixed", "reason": "it misses the budget with 1 of 2 layers kept"},
+        {"rung": "int8", "reason": "it misses the budget: noise 2"},
+        {"rung": "mixed", "reason": "it misses the budget with 1 of 2 layers kept: noise 1"},
         {"rung": "fp16", "reason": "no kernel"},
-        {"rung": "bf16", "reason": "it misses the budget"},
+        {"rung": "bf16", "reason": "it misses the budget: noise 1e-05"},
         {"rung": "fp32", "reason": "it meets the budget"},
     ]
 
@@ -192,13 +212,19 @@ def test_of_a_budget_that_cannot_be_met_the_closest_point_is_told() -> None:
 
 def test_without_candidates_mixed_is_no_rung() -> None:
     network = Noisy([], -1.0)
+    assert [row["reason"] for row in network.climb(["int8", "mixed"]).reasons] == [
+        "it misses the budget: noise 0",
+        "it misses the budget: noise 0; no layer can be chosen",
+    ]
+
+
+def test_where_nothing_runs_in_int8_both_rungs_say_why() -> None:
+    network = Noisy([], -1.0)
     network.unusable.add("int8")
     outcome = network.climb(["int8", "mixed"])
     assert outcome.point is None
-    assert [row["reason"] for row in outcome.reasons] == [
-        "no kernel",
-        "there is no layer to choose from",
-    ]
+    assert [row["reason"] for row in outcome.reasons] == ["no kernel", "no kernel"]
+    assert network.ranked == []
 
 
 @pytest.mark.parametrize(
@@ -208,9 +234,19 @@ def test_smoothing_is_tried_until_it_is_enough(
     limit: float, wanted: float | None, points: int
 ) -> None:
     network = Noisy(layers(3, 2, 1), limit)
-    work = search.Search(network.measure)
-    assert work.strength([None, 0.5, 0.9, 0.7]) == wanted
+    outcome = network.climb(["int8"], (None, 0.5, 0.9, 0.7))
+    assert outcome.point is not None
+    assert outcome.point.setting.smoothing == wanted
     assert len(network.asked) == points
-    # The rung int8 asks for none of them again.
-    work.climb(["int8"], network.candidates, wanted)
-    assert len(network.asked) == points
+
+
+def test_layers_are_chosen_under_the_smoothing_that_comes_closest() -> None:
+    network = Noisy(layers(3, 2, 1), 0.4)
+    outcome = network.climb(["int8", "mixed"], (None, 0.5, 0.9, 0.7))
+    assert network.ranked == [0.9]
+    assert outcome.point is not None
+    assert outcome.point.met
+    assert outcome.point.setting == Setting(precision="int8", kept=("n0",), smoothing=0.9)
+    # No strength was measured for mixed again.
+    assert [setting.smoothing for setting in network.asked[:4]] == [None, 0.5, 0.9, 0.7]
+    assert all(setting.kept for setting in network.asked[4:])

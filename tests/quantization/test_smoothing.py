@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.calibration import observations, tap
 from stages.quantization import levelling, recipe, smoothing
 from tests import graphs_zoo as zoo
 
@@ -74,12 +75,17 @@ def product(x: str, y: str, weight: str = "wq") -> onnx.NodeProto:
     return zoo.node("MatMul", [x, weight], [y], name=f"product_{y}")
 
 
-def observed(model: ir.Model, feeds: zoo.Arrays) -> Channels:
-    """Largest |x| of each channel of every activation."""
+def observed_values(model: ir.Model, feeds: zoo.Arrays) -> zoo.Arrays:
+    """Every activation."""
     opened = model.clone()
     values = [value for node in opened.graph for value in node.outputs]
     opened.graph.outputs.extend(value for value in values if not value.is_graph_output())
-    found = {**zoo.infer(opened, feeds), **feeds}
+    return {**zoo.infer(opened, feeds), **feeds}
+
+
+def observed(model: ir.Model, feeds: zoo.Arrays) -> Channels:
+    """Largest |x| of each channel of every activation."""
+    found = observed_values(model, feeds)
     return {n: np.abs(each).reshape(-1, each.shape[-1]).max(0) for n, each in found.items()}
 
 
@@ -330,6 +336,10 @@ def test_the_typed_graph_carries_the_new_range() -> None:
         ),
     )
     assert details["smoothed"]["groups"] == wanted.groups
+    # The cache has a value for this tensor, which is not the one in the graph.
+    assert "a" in maxima
+    counted = {"observed": len(maxima), "used": 0, "unused": len(maxima), "smoothed": 1}
+    assert details["scales"] == counted
     scale = next(node for node in model.graph if node.op_type == "QuantizeLinear").inputs[1]
     assert scale is not None
     assert scale.const_value is not None
@@ -367,15 +377,45 @@ def test_a_graph_without_a_match_is_left_as_it_is() -> None:
     assert ir.to_proto(model).SerializeToString() == before
 
 
-def test_feature_maps_whose_channels_lie_elsewhere_are_left() -> None:
-    nodes = [zoo.node("Relu", ["x"], ["r"], name="relu"), product("r", "y")]
-    proto = zoo.model(
-        nodes,
-        [zoo.face("x", "n", WIDTH, 3, WIDTH)],
-        [zoo.face("y", "n", WIDTH, 3, WIDTH)],
-        [zoo.weight("wq", WIDTH, WIDTH)],
+def test_four_dimensions_are_smoothed_by_what_is_observed_of_them() -> None:
+    """Windows of tokens, whose last axis is as long as that of the windows."""
+    faces = [zoo.face(name, "n", WIDTH, 3, WIDTH) for name in ("x", "y")]
+    constants = [zoo.const("gamma", [1, 2, 40, 1, 0.5, 1, 3, 1]), zoo.weight("beta", WIDTH)]
+    nodes = [*norm("x", "a", decomposed=False), product("a", "y")]
+    proto = zoo.model(nodes, faces[:1], faces[1:], [*constants, zoo.weight("wq", WIDTH, WIDTH)])
+    model, feeds = zoo.typed(proto), {"x": zoo.values(5, WIDTH, 3, WIDTH)}
+    found = observed_values(model, feeds)
+    channels = {
+        name: observations.extremes(found[name], axis).maxima
+        for name, axis in tap.observed(model).items()
+    }
+    maxima = {name: float(each.max()) for name, each in channels.items()}
+    done = smoothing.smooth(model, 0.8, channels, maxima)
+    assert done.groups[0]["after"] < done.groups[0]["before"] / 8
+    assert done.maxima["a"] == pytest.approx(
+        np.abs(observed_values(model, feeds)["a"]).max(), rel=1e-5
     )
-    done = smoothing.smooth(zoo.typed(proto), 0.5, {"r": np.ones(WIDTH, np.float32)}, {"r": 1.0})
+    np.testing.assert_allclose(zoo.infer(model, feeds)["y"], found["y"], rtol=1e-4, atol=1e-4)
+
+
+def test_what_carries_a_factor_unobserved_by_channel_is_bounded() -> None:
+    """FP16 decisions must not miss an overflow: no less than the largest can be now."""
+    proto = graph([*norm("x", "a", decomposed=True), product("a", "y")])
+    model = zoo.typed(proto)
+    channels = observed(model, X)
+    maxima = {name: float(each.max()) for name, each in channels.items()}
+    known = {"a": channels["a"]}
+    done = smoothing.smooth(model, 0.5, known, maxima)
+    now = observed(model, X)
+    assert "scaled" in done.maxima
+    for name, maximum in done.maxima.items():
+        assert maximum >= float(now[name].max()) * (1 - 1e-5)
+
+
+def test_channels_of_another_number_are_left() -> None:
+    proto = graph([*norm("x", "a", decomposed=False), product("a", "y")])
+    peaks = {"a": np.ones(WIDTH + 1, np.float32)}
+    done = smoothing.smooth(zoo.typed(proto), 0.5, peaks, {"a": 1.0})
     assert "not observed along its last axis" in done.left[0]["reason"]
 
 

@@ -41,6 +41,9 @@ _COMPATIBILITY = {
     "same_compute_capability": ("SAME_COMPUTE_CAPABILITY", "sameComputeCapability"),
 }
 
+# builder.profiling_verbosity: member of ProfilingVerbosity.
+_VERBOSITY = {"none": "NONE", "layer_names_only": "LAYER_NAMES_ONLY", "detailed": "DETAILED"}
+
 
 def build(order: Order, log: Callable[[str], None]) -> Engine:
     """Build an engine; see `stages.backends.build_api.BuildBackend`."""
@@ -134,6 +137,8 @@ def _configure(config: Any, settings: Mapping[str, Any]) -> None:
             config.set_flag(flag)
     level, _ = _COMPATIBILITY[settings["hardware_compatibility"]]
     config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, level)
+    verbosity = _VERBOSITY[settings["profiling_verbosity"]]
+    config.profiling_verbosity = getattr(trt.ProfilingVerbosity, verbosity)
     if settings["max_aux_streams"] is not None:
         config.max_aux_streams = settings["max_aux_streams"]
 
@@ -142,6 +147,7 @@ def _flags(order: Order) -> list[str]:
     settings = order.builder
     _, level = _COMPATIBILITY[settings["hardware_compatibility"]]
     streams, cached = settings["max_aux_streams"], settings["timing_cache"] != timing.NONE
+    verbosity = settings["profiling_verbosity"]
     shown = {
         "--stronglyTyped": trt.__version__.startswith("10."),  # 11 knows no other typing
         "--noTF32": order.precision != "tf32",
@@ -151,6 +157,7 @@ def _flags(order: Order) -> list[str]:
         "--refit": settings["refit"],
         f"--hardwareCompatibilityLevel={level}": level != "none",
         f"--maxAuxStreams={streams}": streams is not None,
+        f"--profilingVerbosity={verbosity}": verbosity != "layer_names_only",
         f"--timingCacheFile={Path(order.timing_cache or '').name}": cached,
         "--noCompilationCache": cached,
         "--errorOnTimingCacheMiss": settings["timing_cache"] == timing.REPLAY,
