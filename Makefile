@@ -11,13 +11,15 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 # Keyed by content: Git does not keep the times that make compares.
 CHAIN := $(VENV)/chain-$(shell cksum < requirements/chain.txt | tr ' ' -).installed
-DEV := $(VENV)/dev-$(shell cat requirements/chain.txt requirements/dev.txt | cksum | tr ' ' -).installed
+DEV := $(VENV)/dev-$(shell cat requirements/chain.txt requirements/dev.txt requirements/conformance.txt | cksum | tr ' ' -).installed
 RIVALS := $(VENV)/rivals-$(shell cat requirements/chain.txt requirements/dev.txt requirements/rivals.txt | cksum | tr ' ' -).installed
 ENGINE ?=
 MODEL ?=
 LIKE ?= digits
+BUDGET ?= 600
+SEED ?=
 
-.PHONY: help repro check table test lint fix model new device doctor device-test pins lock bench bench-quality clean-venv
+.PHONY: help repro check table test lint fix model new device doctor device-test pins fuzz lock bench bench-quality conformance clean-venv
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -70,15 +72,22 @@ new: $(CHAIN)  ## add what lies in models/MODEL to params.yaml: make new MODEL=m
 pins: $(CHAIN)  ## move the pins in params.yaml to what is installed
 	@python -m stages.repin
 
-bench: $(RIVALS)  ## speed, as ratios: the chain, check of a large package, verify, calibration, search
+bench: $(RIVALS)  ## speed, as ratios: the chain, check of a large package, verify, calibration, search, clean-up
 	python -m bench.chain
 	python -m bench.hashing
 	python -m bench.verifying
 	python -m bench.calibration
 	python -m bench.searching
+	python -m bench.sanitizing
 
 bench-quality: $(RIVALS)  ## INT8 of every range method against other tools, on three networks
 	python -m bench.quality
+
+fuzz: $(DEV)  ## damaged and hostile models for BUDGET seconds: make fuzz [BUDGET=600] [SEED=1]
+	python -m tests.fuzzing --seconds $(BUDGET) $(if $(SEED),--seed $(SEED))
+
+conformance: $(RIVALS)  ## what TensorRT-RTX builds of ONNX's models, by clean-up tool
+	python -m bench.conformance
 
 lock:  ## pin requirements/*.txt anew from requirements/*.in
 	@sh requirements/lock.sh $(PYTHON)
@@ -94,6 +103,7 @@ $(CHAIN):
 
 $(DEV): $(CHAIN)
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --requirement requirements/chain.txt --requirement requirements/dev.txt
+	$(VENV)/bin/python -m bench.conformance_suite
 	touch $@
 
 $(RIVALS): $(DEV)

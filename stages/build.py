@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.backends import isolation, recordings, reproducibility
+from stages.backends import isolation, libraries, recordings, reproducibility
 from stages.backends.build_api import Order
 from stages.lib import console, errors, facts, files, guards, layout, params, pins
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from stages.backends.build_api import Engine
 
     Proof = tuple[str, dict[str, Any] | None]
@@ -50,6 +49,7 @@ def main(engine: str) -> None:
         profiles=own["shapes"],
         builder=own["builder"],
         timing_cache=use.file(),
+        plugins=libraries.named(own["builder"], layout.plugins(own["model"])),
     )
     _guard(document, engine, backend, order)
     with files.writing(plan) as temporary, console.elapsing(f"build {engine}"), use.mending():
@@ -59,7 +59,7 @@ def main(engine: str) -> None:
     facts.write(
         "build",
         engine,
-        inputs=[layout.typed(engine), *use.inputs],
+        inputs=[layout.typed(engine), *use.inputs, *(Path(file) for file, _ in order.plugins)],
         outputs=[plan],
         params=used,
         versions=versions,

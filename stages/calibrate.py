@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stages.calibration import foreign, methods, observations, ranges
-from stages.lib import caches, console, facts, files, layout, params, pins
+from stages.lib import caches, console, errors, facts, files, layout, params, pins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +28,9 @@ def main(model: str) -> None:
     versions = pins.toolchain(document, "calibrate")
     settings = document.param(f"models.{model}.calibrate")
     observed = observations.read(layout.observations(model))
+    seen = int(observed["samples"])
+    if not seen:
+        _refuse_import(model, settings["import"])
     found = ranges.tensors(observed)
 
     computed = ranges.compute(found, settings["percentile"])
@@ -55,13 +58,25 @@ def main(model: str) -> None:
         params={f"models.{model}.calibrate": settings},
         versions=versions,
         details={
-            "samples": int(observed["samples"]),
+            "samples": seen,
             "tensors": len(found),
             "without_range": [one.name for one in found if not computed["minmax"][one.name]],
             "imported": told,
         },
     )
-    console.say(f"calibrate {model}: {', '.join(computed)} for {len(found)} tensors")
+    made = f"{', '.join(computed)} for {len(found)} tensors"
+    console.say(f"calibrate {model}: {made if seen else 'no ranges, as nothing was observed'}")
+
+
+def _refuse_import(model: str, name: str | None) -> None:
+    """What a cache from elsewhere must cover is read from the observations."""
+    if name is not None:
+        msg = (
+            f"nothing was observed of {model} ({layout.facts('observe', model)} says why): whether"
+            f" {name} fits the graph cannot be known"
+        )
+        mend = f"write null at models.{model}.calibrate.import in params.yaml"
+        raise errors.CalibrationError(msg, mend=mend)
 
 
 def _write(

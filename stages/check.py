@@ -23,6 +23,7 @@ def main() -> None:
     models = document.param("models")
     judging = _judging(document)
     in_params = [row for name in models for row in _rows(document, name, _folders)]
+    in_params += _libraries(document)
     in_samples = [
         row
         for name in models
@@ -43,6 +44,22 @@ def _rows(
 ) -> Iterator[str]:
     for text in check(model, document.param(f"models.{model}")):
         yield f"{document.where('models', model)}: models.{model}: {text}"
+
+
+def _libraries(document: params.Params) -> Iterator[str]:
+    """Plugin libraries: there, and what params.yaml names."""
+    for engine, spec in document.param("engines").items():
+        here = ("engines", engine, "builder", "plugins")
+        for index, entry in enumerate(spec["builder"]["plugins"]):
+            path, where = (
+                layout.plugins(spec["model"]) / entry["file"],
+                document.where(*here, index),
+            )
+            found = files.sha256(path) if path.is_file() else None
+            if found is None:
+                yield f"{where}: {'.'.join(here)}: {path} is not there"
+            elif found != entry["sha256"]:
+                yield f"{where}: {'.'.join(here)}: {path} has another SHA-256: {found}"
 
 
 def _folders(model: str, spec: Any) -> Iterator[str]:

@@ -11,12 +11,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stages.backends.onnxruntime import run as onnxruntime
-from stages.exporters import contract, parity
+from stages.exporters import contract, parity, structure
 from stages.exporters.api import Order
-from stages.lib import console, facts, files, graphs, layout, params, pins, plugins, samples
+from stages.lib import (
+    confined,
+    console,
+    facts,
+    files,
+    graphs,
+    layout,
+    params,
+    pins,
+    plugins,
+    samples,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import onnx_ir as ir
 
     from stages.exporters.api import Exporter, Framework
 
@@ -35,15 +48,22 @@ def main(model: str) -> None:
     )
     tolerance = document.param(f"models.{model}.parity")
     threads = document.param(f"models.{model}.threads")
+    limits = document.param(f"models.{model}.limits")
     probe = samples.Split(folder=layout.samples(model, "probe"), inputs=order.inputs)
     exporter: Exporter = plugins.load("stages.exporters", framework)
 
-    folder = layout.exported(model)
+    folder, label, key = layout.exported(model), f"export {model}", f"models.{model}.limits"
     with files.writing(folder) as temporary:
-        with console.elapsing(f"export {model}"):
-            source = exporter.export(order, next(probe.feeds(probe.count())), temporary)
-        contract.check(graphs.load(temporary), order.inputs, order.outputs, f"models.{model}")
-        found, error = _parity(source, temporary, probe, tolerance, threads)
+
+        def work() -> tuple[dict[str, Any], float | None]:
+            return _export(exporter, order, probe, temporary, f"models.{model}", tolerance, threads)
+
+        if exporter.FOREIGN:
+            what = f"{order.source / order.entry}"
+            found, error = confined.run(work, limits, what=what, key=key, label=label)
+        else:
+            with console.elapsing(label):
+                found, error = work()
 
     facts.write(
         "export",
@@ -66,28 +86,56 @@ def main(model: str) -> None:
     console.say(f"export {model}: {framework} -> {folder}; parity {found['state']}{within}")
 
 
+def _export(
+    exporter: Exporter,
+    order: Order,
+    probe: samples.Split,
+    folder: Path,
+    key: str,
+    tolerance: dict[str, float],
+    threads: int,
+) -> tuple[dict[str, Any], float | None]:
+    """Write the graph folder and see that it is what params.yaml says, and what the source does."""
+    source = exporter.export(order, next(probe.feeds(probe.count())), folder)
+    structure.check(folder / layout.GRAPH_FILE, f"{order.source / order.entry}")
+    graph = graphs.load(folder)
+    contract.check(graph, order.inputs, order.outputs, key)
+    return _parity(source, folder, graph, probe, tolerance, threads)
+
+
 def _parity(
     framework: Framework | None,
-    graph: Path,
+    folder: Path,
+    graph: ir.Model,
     probe: samples.Split,
     tolerance: dict[str, float],
     threads: int,
 ) -> tuple[dict[str, Any], float | None]:
     """Compare with the framework, or at least see that ONNX Runtime runs an ONNX source.
 
+    A plugin of TensorRT runs nowhere but there.
+
     Returns:
         What to record, and the largest error.
     """
-    with onnxruntime.runner(graph / layout.GRAPH_FILE, threads=threads, name="exported") as runner:
-        batches = probe.feeds(probe.count())
-        if framework is not None:
-            checked = parity.check(framework, runner.infer, batches, **tolerance)
-            worst = max((end["max_abs"] for end in checked["outputs"].values()), default=0.0)
-            return {"state": "passed", "reason": None, "samples": checked["samples"]}, worst
-        for feeds in batches:
-            runner.infer(feeds)
-        reason = "the source is ONNX itself; ONNX Runtime ran it on the probe samples"
-        return {"state": "not applicable", "reason": reason}, None
+    path = folder / layout.GRAPH_FILE
+    if reason := onnxruntime.lacking(path, graph, threads=threads):
+        return {"state": "not run", "reason": reason}, None
+    if framework is None:
+        return _run(path, graph, probe, threads), None
+    with onnxruntime.runner(path, threads=threads, name="exported") as runner:
+        checked = parity.check(framework, runner.infer, probe.feeds(probe.count()), **tolerance)
+    worst = max((end["max_abs"] for end in checked["outputs"].values()), default=0.0)
+    return {"state": "passed", "reason": None, "samples": checked["samples"]}, worst
+
+
+def _run(path: Path, graph: ir.Model, probe: samples.Split, threads: int) -> dict[str, Any]:
+    # Packed copies of the weights would double what they take, for a run or two.
+    with onnxruntime.runner(path, threads=threads, name="exported", packing=False) as runner:
+        for feeds in probe.feeds(probe.count()):
+            contract.check_run(graph, runner.infer(feeds))
+    reason = "the source is ONNX itself; ONNX Runtime ran it on the probe samples"
+    return {"state": "not applicable", "reason": reason}
 
 
 if __name__ == "__main__":

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from stages.lib import console, errors, files, graphs, layout, params, samples
+from stages.lib import confined, console, errors, files, graphs, layout, params, samples
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import onnx_ir as ir
 
 _LABELS = "label"
 _PRECISIONS = ("fp32", "fp16", "int8")
@@ -35,7 +37,7 @@ def main(model: str, like: str) -> None:
     yaml = _yaml()
     tree = yaml.load(layout.PARAMS.read_text(encoding="utf-8"))
 
-    spec = _model(_copy(tree["models"][like]), model)
+    spec = _model(_copy(tree["models"][like]), model, like)
     template = [e for e in tree["engines"].values() if e["model"] == like][-1]
     profile = _profile(spec, model, tree["profiles"][template["profile"]])
     engines = {e["precision"]: e for e in tree["engines"].values() if e["model"] == like}
@@ -89,7 +91,7 @@ def _copy(block: Any) -> Any:
     return copied
 
 
-def _model(spec: Any, model: str) -> Any:
+def _model(spec: Any, model: str, like: str) -> Any:
     source = layout.model_source(model)
     onnx, python = sorted(source.glob("*.onnx")), sorted(source.glob("*.py"))
     if len(onnx) + len(python) != 1:
@@ -100,7 +102,7 @@ def _model(spec: Any, model: str) -> Any:
     if onnx:
         spec["source"].update(framework="onnx", entry=onnx[0].name)
         spec["opset"] = None
-        _from_graph(spec, onnx[0])
+        _from_graph(spec, onnx[0], f"models.{like}.limits")
     else:
         spec["source"].update(framework="pytorch", entry=f"{python[0].name}:load")
         for name, (shape, dtype) in arrays.items():
@@ -123,14 +125,39 @@ def _arrays(model: str) -> dict[str, tuple[tuple[int, ...], str]]:
     return headers
 
 
-def _from_graph(spec: Any, path: Path) -> None:
+def _from_graph(spec: Any, path: Path, key: str) -> None:
+    what = path.as_posix()
+    faces = confined.run(
+        lambda: _faces(path), spec["limits"], what=what, key=key, label=f"new {what}"
+    )
+    for name, dtype, shape in faces["inputs"]:
+        spec["inputs"][name] = _input(dtype, shape)
+    spec["outputs"].extend(faces["outputs"])
+
+
+def _faces(path: Path) -> dict[str, Any]:
     graph = graphs.load_file(path).graph
     constant = set(graph.initializers)
-    for value in graph.inputs:
-        if value.name not in constant and value.dtype is not None and value.shape is not None:
-            shape = [d if isinstance(d, int) else str(d.value) for d in value.shape]
-            spec["inputs"][value.name] = _input(str(value.dtype.numpy()), shape)
-    spec["outputs"].extend(value.name for value in graph.outputs)
+    inputs = [
+        (
+            value.name,
+            _dtype(value),
+            [d if isinstance(d, int) else str(d.value) for d in value.shape],
+        )
+        for value in graph.inputs
+        if value.name not in constant and value.dtype is not None and value.shape is not None
+    ]
+    return {"inputs": inputs, "outputs": [value.name for value in graph.outputs]}
+
+
+def _dtype(value: ir.Value) -> str:
+    try:
+        return str(value.dtype.numpy()) if value.dtype is not None else "unknown"
+    except TypeError:
+        msg = f"the input {value.name!r} has the type {value.dtype}, which no sample can have"
+        raise errors.SourceModelError(
+            msg, mend="export the model with inputs of another type"
+        ) from None
 
 
 def _input(dtype: str, shape: list[int | str]) -> Any:
@@ -162,6 +189,7 @@ def _engine(engine: Any, model: str, template: Any, spec: Any) -> Any:
     engine.update(model=model, profile=model, validation_batch=batch)
     if "timing_cache" in engine["builder"]:
         engine["builder"]["timing_cache"] = "none"  # the other's tactics are of another graph
+    engine["builder"]["plugins"].clear()
     if spec["metric"]["kind"] == "none":
         engine["gates"]["max_accuracy_drop"] = None
     return engine

@@ -56,9 +56,11 @@ def main(model: str) -> None:
     )
 
 
-def _look_at(clean: Path) -> tuple[dict[str, int], set[str], set[str], bytes]:
+def _look_at(clean: Path, threads: int) -> tuple[str, dict[str, int], set[str], set[str], bytes]:
     graph = graphs.load(clean)
-    return tap.observed(graph), tap.ranged(graph), tap.needed(graph), tap.opening(graph)
+    lacking = onnxruntime.lacking(clean / layout.GRAPH_FILE, graph, threads=threads)
+    seen = tap.observed(graph), tap.ranged(graph), tap.needed(graph), tap.opening(graph)
+    return lacking, *seen
 
 
 def _observe(
@@ -66,7 +68,11 @@ def _observe(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The arrays of the file, and what there is to say about them."""
     clean = layout.clean(model)
-    axes, ranged, needed, opening = _look_at(clean)
+    lacking, axes, ranged, needed, opening = _look_at(clean, threads)
+    if lacking:
+        with Observer({}, (), bins=settings["bins"], memory=0, threads=1, fixed=False) as nothing:
+            arrays = nothing.arrays(observed.graph_digest(clean), ())
+        return arrays, {"notes": [f"nothing was observed: {lacking}"], "infinite": {}}
     gc.collect()  # the graph's parts refer to each other, and its weights would stay
     feeds = console.progress(
         calibration.feeds(settings["batch"]),

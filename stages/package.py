@@ -112,7 +112,9 @@ def _same(path: Path, digest: str, recorded: Mapping[str, str]) -> None:
 
 
 def _fill(folder: Path, engine: str, face: Mapping[str, Any], report: Mapping[str, Any]) -> None:
-    header = next(e["value"] for e in report["measurements"] if e["name"] == "plan-header")
+    measured = {entry["name"]: entry for entry in report["measurements"]}
+    header = measured["plan-header"]["value"]
+    compared = measured["numerics"]["state"] == "measured"
     config = triton.config(
         engine,
         header["magic"],
@@ -123,6 +125,7 @@ def _fill(folder: Path, engine: str, face: Mapping[str, Any], report: Mapping[st
             "runtime": face["backend"],
             "runtime_version": header["version"],
             "device_run": "not run",
+            **({} if compared else {"comparison_with_the_model": "not run"}),
         },
     )
     plan = folder / manifest.PLAN_FILE

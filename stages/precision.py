@@ -13,7 +13,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stages.backends import fusion
-from stages.lib import caches, console, errors, facts, files, graphs, layout, observed, params, pins
+from stages.lib import (
+    caches,
+    console,
+    custom_ops,
+    errors,
+    facts,
+    files,
+    graphs,
+    layout,
+    observed,
+    params,
+    pins,
+)
 from stages.quantization import attention, decision, overrides, reading
 from stages.quantization.recipe import Recipe, apply
 
@@ -41,6 +53,8 @@ def main(engine: str) -> None:
         recipe, documents = _search(graph, recipe, engine, used, read)
     details = apply(graph, recipe)
     _refuse_useless(recipe, details)
+    if not recipe.maxima and "fp16" in details["layers"]:
+        details["notes"] = ["whether FP16 overflows is not known, as nothing was observed"]
     with files.writing(typed) as temporary:
         graphs.save(graph, temporary)
     _write(documents, layout.search(engine), ".json")
@@ -88,6 +102,8 @@ def _recipe(graph: ir.Model, engine: str, used: Mapping[str, Any]) -> Recipe:
     cache, seen = layout.cache(model, own["method"]), layout.observations(model)
     maxima = observed.read(seen)
     observed.require_graph(layout.clean(model), maxima.graph_digest, seen.as_posix())
+    if remainder and not maxima.samples:
+        raise _rangeless(graph, engine, own["precision"])
     ops = {node.name or "": node.op_type for node in graph.graph}
     chosen = overrides.chosen(ops, own["overrides"], f"engines.{engine}.overrides")
     scales: Mapping[str, float] = {}
@@ -109,6 +125,19 @@ def _recipe(graph: ir.Model, engine: str, used: Mapping[str, Any]) -> Recipe:
         smoothing=own["smoothing"],
         sizes=reading.sizes(own["inputs"], own["shapes"]),
     )
+
+
+def _rangeless(graph: ir.Model, engine: str, precision: str) -> errors.CalibrationError:
+    custom = ", ".join(custom_ops.find(graph))
+    msg = (
+        f"{precision} needs ranges, and nothing was observed of the graph: ONNX Runtime cannot run"
+        f" it, since ONNX does not define {custom}"
+    )
+    mend = (
+        f"give engines.{engine} the precision fp32, tf32, fp16 or bf16, the method none, and null"
+        " for remainder, smoothing and auto; or rewrite these ops in models/<m>/rewrites/"
+    )
+    return errors.CalibrationError(msg, mend=mend)
 
 
 def _search(
@@ -156,6 +185,8 @@ def _summary(recipe: Recipe, details: Mapping[str, Any]) -> str:
         parts.append("{used} of {observed} ranges used".format_map(details["scales"]))
         if smoothed := details["scales"]["smoothed"]:
             parts.append(f"{smoothed} made by smoothing")
+    if "notes" in details:
+        parts.append("; ".join(details["notes"]))
     if details["overflow"]:
         parts.append(f"{len(details['overflow'])} kept float32, as FP16 would overflow")
     return ", ".join(parts)

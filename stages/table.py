@@ -62,14 +62,15 @@ def _row(document: params.Params, engine: str, digest: Callable[[Path], str]) ->
         files.read_json(layout.report(engine)),
         files.read_json(layout.verdict(engine)),
     )
-    values = {entry["name"]: entry["value"] for entry in report["measurements"]}
-    metric, outputs = values["task-metric"], values["numerics"]["outputs"].values()
+    found = {entry["name"]: entry for entry in report["measurements"]}
+    metric, numeric = found["task-metric"]["value"], found["numerics"]["value"]
+    without = "not run" if found["task-metric"]["state"] == "not run" else "none"
     return (
         f"{report['plan']['bytes'] / 1024:.0f}",
-        f"{metric['engine']:.4f}" if metric else "none",
-        f"{metric['drop']:+.4f}" if metric else "none",
-        _worst(outputs, "sqnr_db", min),
-        _worst(outputs, "max_abs", max),
+        f"{metric['engine']:.4f}" if metric else without,
+        f"{metric['drop']:+.4f}" if metric else without,
+        _worst(numeric["outputs"].values(), "sqnr_db", min) if numeric else "not run",
+        _worst(numeric["outputs"].values(), "max_abs", max) if numeric else "not run",
         _verdict(verdict, packaged=layout.package(engine).exists()),
     )
 

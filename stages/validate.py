@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+_NO_METRIC = "models.<m>.metric.kind is none"
+
 
 def main(engine: str) -> None:
     """Measure `engines.<engine>`."""
@@ -90,23 +92,30 @@ def _measurements(
     """All of them, in order; `own` as `params.short` gives it."""
     typed, exported = layout.typed(engine), layout.exported(own["model"])
     precision, size, threads = own["precision"], own["validation_batch"], own["threads"]
-    errors, judged = _compare(exported, typed, split, own)
-    numeric = {
-        "arithmetic": emulation.describe(precision, graphs.load(typed)),
-        "samples": split.count(),
-        "outputs": errors,
-    }
-    faces = interface.measure(graphs.load(exported), graphs.load(typed))
+    source, graph = graphs.load(exported), graphs.load(typed)
+    faces, arithmetic = interface.measure(source, graph), emulation.describe(precision, graph)
+    with files.scratch() as temporary:
+        emulated = temporary / "emulated"
+        emulation.emulate(graph)
+        graphs.save(graph, emulated)
+        unseen = onnxruntime.lacking(emulated / layout.GRAPH_FILE, graph, threads=threads)
+        lacking = unseen or onnxruntime.lacking(
+            exported / layout.GRAPH_FILE, source, threads=threads
+        )
+        numbers = (
+            _uncompared(own["metric"], lacking)
+            if lacking
+            else _compare(exported, emulated, arithmetic, split, own)
+        )
     header = plan_header.measure(layout.plan(engine), own["backend"], packages)
     sizes = reading.sizes(own["inputs"], own["shapes"])
     return [
         _entry(1, "interface", faces),
         _entry(2, "plan-header", header),
-        _entry(3, "numerics", numeric),
-        _entry(4, "task-metric", judged, "models.<m>.metric.kind is none"),
-        _entry(5, "coverage", _cover(typed, split, size, threads), "no activation is quantized"),
+        *numbers,
+        _cover(typed, split, size, threads, unseen),
         _not_run(6, "device", f"no stage uses a GPU: `python -m stages.device {engine}`"),
-        _entry(7, "precision", _read_back(typed, precision, own["backend"], sizes)),
+        _entry(7, "precision", _read_back(typed, precision, own["backend"], sizes, unseen)),
     ]
 
 
@@ -120,9 +129,17 @@ def _not_run(number: int, name: str, reason: str) -> dict[str, Any]:
     return {"number": number, "name": name, "state": "not run", "reason": reason, "value": None}
 
 
+def _uncompared(metric: Mapping[str, Any], lacking: str) -> list[dict[str, Any]]:
+    """Measurements 3 and 4 of a model that only TensorRT can run."""
+    judged = _entry(4, "task-metric", None, _NO_METRIC)
+    if metric["kind"] != "none":
+        judged = _not_run(4, "task-metric", lacking)
+    return [_not_run(3, "numerics", lacking), judged]
+
+
 def _compare(
-    exported: Path, typed: Path, split: samples.Split, own: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    exported: Path, emulated: Path, arithmetic: str, split: samples.Split, own: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     """Errors by output, and the task metric of both graphs if there is one; one pass for both."""
     metric, size, threads = own["metric"], own["validation_batch"], own["threads"]
     function = task.metric(metric, layout.metric(own["model"]))
@@ -133,32 +150,33 @@ def _compare(
             judged[0].append(reference[metric["output"]])
             judged[1].append(candidate[metric["output"]])
 
-    graph = graphs.load(typed)
-    emulation.emulate(graph)
-    with files.scratch() as temporary:
-        emulated = temporary / "emulated"
-        graphs.save(graph, emulated)
-        total = -(-split.count() // split.batch(size))
-        found = numerics.compare(
-            onnxruntime.runner(exported / layout.GRAPH_FILE, threads=threads, name="exported"),
-            onnxruntime.runner(emulated / layout.GRAPH_FILE, threads=threads, name="typed"),
-            console.progress(split.feeds(size), total=total, unit="batch", label="validate"),
-            collect,
-        )
-    if function is None:
-        return found, None
-    labels = np.concatenate([batch[metric["labels"]] for batch in split.batches(size)])
-    reference, candidate = (np.concatenate(arrays) for arrays in judged)
-    name = metric["entry"] or metric["kind"]
-    return found, task.measure(function, name, reference, candidate, labels)
+    total = -(-split.count() // split.batch(size))
+    found = numerics.compare(
+        onnxruntime.runner(exported / layout.GRAPH_FILE, threads=threads, name="exported"),
+        onnxruntime.runner(emulated / layout.GRAPH_FILE, threads=threads, name="typed"),
+        console.progress(split.feeds(size), total=total, unit="batch", label="validate"),
+        collect,
+    )
+    numeric = {"arithmetic": arithmetic, "samples": split.count(), "outputs": found}
+    measured = None
+    if function is not None:
+        labels = np.concatenate([batch[metric["labels"]] for batch in split.batches(size)])
+        reference, candidate = (np.concatenate(arrays) for arrays in judged)
+        name = metric["entry"] or metric["kind"]
+        measured = task.measure(function, name, reference, candidate, labels)
+    return [_entry(3, "numerics", numeric), _entry(4, "task-metric", measured, _NO_METRIC)]
 
 
-def _cover(typed: Path, split: samples.Split, size: int, threads: int) -> dict[str, Any] | None:
+def _cover(
+    typed: Path, split: samples.Split, size: int, threads: int, unseen: str
+) -> dict[str, Any]:
     graph = graphs.load(typed)
     emulation.emulate(graph)
     limits = coverage.open_up(graph)
     if not limits:
-        return None
+        return _entry(5, "coverage", None, "no activation is quantized")
+    if unseen:
+        return _not_run(5, "coverage", unseen)
     found = coverage.Coverage(limits)
     with files.scratch() as temporary:
         opened = temporary / "opened"
@@ -168,34 +186,39 @@ def _cover(typed: Path, split: samples.Split, size: int, threads: int) -> dict[s
         ) as runner:
             for feeds in split.feeds(size):
                 found.add({**feeds, **runner.infer(feeds)})
-    return found.result()
+    return _entry(5, "coverage", found.result())
 
 
-def _read_back(typed: Path, asked: str, backend: str, sizes: dict[str, int]) -> dict[str, Any]:
+def _read_back(
+    typed: Path, asked: str, backend: str, sizes: dict[str, int], unseen: str
+) -> dict[str, Any]:
     graph = graphs.load(typed)
     shares = reading.shares(graph, sizes)
+    notes = fusion.notes(backend, shares["ops"])
+    if unseen and "fp16" in shares["layers"]:
+        notes.append(f"whether FP16 overflows is not known: {unseen}")
     return {
         "source": "typed graph",
         "asked": asked,
         "layers": shares["layers"],
         "compute": shares["compute"],
         "kept": reading.kept(graph.graph),
-        "notes": fusion.notes(backend, shares["ops"]),
+        "notes": notes,
     }
 
 
 def _headline(report: dict[str, Any]) -> dict[str, Any]:
     """The few figures that `dvc metrics` shows; null where there is none."""
     values = {entry["name"]: entry["value"] for entry in report["measurements"]}
-    outputs = values["numerics"]["outputs"].values()
+    numeric, metric = values["numerics"], values["task-metric"]
+    outputs = numeric["outputs"].values() if numeric else ()
     sqnr = [figures["sqnr_db"] for figures in outputs if not figures["identical"]]
-    metric = values["task-metric"]
     return {
         "accuracy": metric["engine"] if metric else None,
         "accuracy_drop": metric["drop"] if metric else None,
         # None too where an output overflowed: another one's figure must not hide that.
         "sqnr_db": round(min(sqnr), 2) if sqnr and None not in sqnr else None,
-        "identical": all(figures["identical"] for figures in outputs),
+        "identical": all(figures["identical"] for figures in outputs) if numeric else None,
         "plan_kib": round(report["plan"]["bytes"] / 1024, 1),
     }
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -134,7 +135,7 @@ def test_exit_codes_of_the_command(project: Path) -> None:
     failed = run(project)
     assert failed.returncode == errors.ParamsError.exit_code == 2
     assert failed.stderr == (
-        "\ncheck: params.yaml:49:16: engines.digits-int8.precision: 'int9' is not allowed;"
+        "\ncheck: params.yaml:54:16: engines.digits-int8.precision: 'int9' is not allowed;"
         " allowed: auto, bf16, fp16, fp32, fp8, int8, tf32. Did you mean 'int8'?\n"
         "1 mistake in params.yaml\n\n"
         "To mend it: edit params.yaml, then `python -m stages.check`\n\n"
@@ -151,4 +152,21 @@ def test_a_search_by_the_task_metric_needs_labels(project: Path) -> None:
     check.main()
     (project / "params.yaml").write_text(text)
     write(project / "models/digits/samples/calibration/000.npz", labels=True)
+    check.main()
+
+
+def test_plugin_libraries_are_those_that_params_name(project: Path) -> None:
+    path = project / "params.yaml"
+    text = path.read_text()
+    named = f"plugins: [{{file: libmine.so, sha256: {'a' * 64}}}]"
+    path.write_text(text.replace("plugins: []", named))
+    with pytest.raises(errors.ParamsError, match=r"digits/plugins/libmine\.so is not there"):
+        check.main()
+    library = project / "models/digits/plugins/libmine.so"
+    library.parent.mkdir()
+    library.write_bytes(b"code")
+    digest = hashlib.sha256(b"code").hexdigest()
+    with pytest.raises(errors.ParamsError, match=f"has another SHA-256: {digest}"):
+        check.main()
+    path.write_text(text.replace("plugins: []", named.replace("a" * 64, digest)))
     check.main()

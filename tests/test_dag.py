@@ -28,8 +28,8 @@ INERT = "stages/lib/"  # moves values and bytes, decides nothing; pinned by test
 # Read as a file, not imported.
 READ = {"package": {"stages/bundle/triton_model.py"}}
 BOOKKEEPING = re.compile(r"epoch\.\w+")
-# Read, and no dependency: a minimum that a machine must have may stop a stage, and changes nothing.
-GUARDS = {"toolchain.*.driver_min"}
+# Read, and no dependency: what may stop a stage, and changes nothing of what it makes.
+GUARDS = {"models.*.limits", "toolchain.*.driver_min"}
 
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ import onnx
 import pytest
 
 from stages import export
+from stages.exporters import structure
 from stages.lib import errors, files, layout
 from tests import graphs_zoo as zoo
 
@@ -138,3 +141,46 @@ def test_the_process_ends_with_the_code_of_the_failure(project: Project) -> None
     done = project.run("export", "tinny")
     assert done.returncode == 2
     assert "'tiny'" in done.stderr
+
+
+@pytest.mark.parametrize(("op", "domain"), [("Mine", "my.ops"), ("EfficientNMS_TRT", "")])
+def test_an_op_that_only_tensorrt_has_is_not_run(
+    project: Project, capsys: pytest.CaptureFixture[str], op: str, domain: str
+) -> None:
+    proto = zoo.tiny()
+    proto.graph.node[7].op_type, proto.graph.node[7].domain = op, domain
+    proto.opset_import.append(onnx.helper.make_opsetid("my.ops", 1))
+    onnx.save(proto, project.root / "models/tiny/source/net.onnx")
+    export.main("tiny")
+    named = f"{domain}::{op}".removeprefix("::")
+    parity = files.read_json(layout.facts("export", "tiny"))["details"]["parity"]
+    reason = f"ONNX Runtime lacks {named}, which ONNX does not define"
+    assert parity == {"state": "not run", "reason": reason}
+    assert onnx.load(project.root / OUT) == proto
+    assert [path.name for path in (project.root / OUT).parent.iterdir()] == ["model.onnx"]
+    assert capsys.readouterr().out.endswith("parity not run\n")
+
+
+def test_an_op_that_nobody_has_is_refused(project: Project) -> None:
+    proto = zoo.tiny()
+    proto.graph.node[7].op_type = "Relooo"
+    onnx.save(proto, project.root / "models/tiny/source/net.onnx")
+    with pytest.raises(errors.SourceModelError, match="No Op registered for Relooo") as caught:
+        export.main("tiny")
+    assert "give a custom op a domain of its own" in caught.value.mend
+
+
+def test_a_crash_leaves_the_last_graph(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    export.main("tiny")
+    before = (project.root / OUT).read_bytes()
+
+    def crash(*_: object) -> None:
+        faulthandler.disable()  # pytest's own would print where
+        os.abort()
+
+    monkeypatch.setattr(structure, "check", crash)
+    with pytest.raises(errors.SourceModelError, match=r"net\.onnx crashed .*\(SIGABRT\)"):
+        export.main("tiny")
+    assert (project.root / OUT).read_bytes() == before
+    left = sorted(path.name for path in (project.root / OUT).parent.parent.iterdir())
+    assert left == ["export.facts.json", "exported"]

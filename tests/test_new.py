@@ -119,3 +119,33 @@ def test_an_empty_source_is_named_and_nothing_is_left() -> None:
         new.main("mine", "digits")
     assert Path("params.yaml").read_bytes() == before
     assert not Path("models/mine").exists()
+
+
+@pytest.mark.usefixtures("project")
+def test_a_damaged_model_is_told_and_changes_nothing() -> None:
+    before = Path("params.yaml").read_text()
+    write_onnx("mine")
+    write_samples("mine", ids=np.zeros((2, 5), np.int64), scale=np.ones((2, 1), np.float32))
+    path = Path("models/mine/source/net.onnx")
+    proto = onnx.load(path)
+    proto.graph.input[1].type.tensor_type.elem_type = 0
+    path.write_bytes(proto.SerializeToString())
+    with pytest.raises(errors.SourceModelError, match="'scale' has the type UNDEFINED"):
+        new.main("mine", "digits")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(errors.ArtifactError, match=r"net\.onnx is not an ONNX file"):
+        new.main("mine", "digits")
+    assert Path("params.yaml").read_text() == before
+
+
+@pytest.mark.usefixtures("project")
+def test_plugin_libraries_of_another_model_are_not_taken_over() -> None:
+    text = Path("params.yaml").read_text()
+    named = f"plugins: [{{file: libmine.so, sha256: {'a' * 64}}}]"
+    Path("params.yaml").write_text(text.replace("plugins: []", named))
+    write_onnx("mine")
+    write_samples("mine", ids=np.zeros((2, 5), np.int64), scale=np.ones((2, 1), np.float32))
+    new.main("mine", "digits")
+    engines = params.load().param("engines")
+    assert engines["digits-fp16-b1"]["builder"]["plugins"][0]["file"] == "libmine.so"
+    assert engines["mine-fp16"]["builder"]["plugins"] == []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 
@@ -24,6 +24,8 @@ class Order:
         builder: `engines.<e>.builder`, the keys that this backend has.
         timing_cache: absolute path of the timing cache to write or to read, as
             `builder["timing_cache"]` says; None for neither.
+        plugins: paths of the plugin libraries, with the SHA-256 that each must have; the child
+            process gets paths of checked copies.
     """
 
     graph: Path
@@ -31,6 +33,7 @@ class Order:
     profiles: list[Mapping[str, Mapping[str, list[int]]]]
     builder: Mapping[str, Any]
     timing_cache: str | None = None
+    plugins: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stages.backends import build_api, commands, listing, readback, refusals
+from stages.backends import build_api, commands, libraries, listing, readback, refusals
 from stages.lib import errors
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def _build(
         builder = trt.Builder(logger)
     except TypeError:  # how pybind11 reports a null pointer
         raise refusals.failure("the builder does not start", failures) from None
+    libraries.load(builder, order.plugins, failures)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)  # owns the weights until the plan is built
     _parse(parser, network, order)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def line(tool: str, order: Order, flags: Sequence[str]) -> str:
         "--skipInference",
         f"--memPoolSize=workspace:{order.builder['workspace_mib']}",
         f"--builderOptimizationLevel={order.builder['optimization_level']}",
+        *(f"--dynamicPlugins={Path(file).name}" for file, _ in order.plugins),
         *flags,
     ]
     for index, shapes in enumerate(order.profiles):

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from stages.lib import weights
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -81,8 +83,9 @@ def emulate(model: ir.Model) -> int:
 
 def _widen_constant(value: ir.Value) -> None:
     if value.dtype in LOW and value.const_value is not None:
-        array = value.const_value.numpy().astype("float32")
-        value.const_value = ir.Tensor(array, name=value.name)
+        value.const_value = weights.made_from(
+            value.const_value, lambda array: array.astype("float32"), _FLOAT, value.name
+        )
         value.dtype = _FLOAT
 
 

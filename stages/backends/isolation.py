@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.backends import child, processors
+from stages.backends import child, libraries, processors
 from stages.backends.build_api import Engine
 from stages.lib import errors, files, pins
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 REPRODUCIBLE = frozenset({"tensorrt_rtx"})
 
+# To add a plugin's layer, TensorRT-RTX's parser opens the library by the first name, and dies where
+# there is none (1.7.1); the wheel has the second alone.
+_LIBRARY = ("libtensorrt_rtx.so", "libtensorrt_rtx.so.1")
 _ALLOCATOR = ("libtbbmalloc_proxy.so.2", "libtbbmalloc.so.2")
 _PROCESSORS = "libprocessors.so"
 # What the builder is told of the machine; how long it takes does not depend on it.
@@ -88,6 +91,12 @@ def build(
         reproducible = backend in REPRODUCIBLE
         if reproducible:
             _furnish(folder, order.graph.parent)
+        if reproducible and order.plugins:
+            name, versioned = _LIBRARY
+            (folder / name).symlink_to(pins.file("tensorrt_rtx_cu13_libs", versioned))
+        plugins = libraries.copies(order.plugins, folder)
+        if not reproducible:
+            plugins = [(str(folder / path), digest) for path, digest in plugins]
         process = subprocess.Popen(
             [sys.executable, "-P", "-s", "-S", "-B", "-X", "utf8", child.__file__],
             cwd=folder if reproducible else order.graph.parent,
@@ -98,7 +107,7 @@ def build(
             preexec_fn=_keep_one_core if otherwise else None,  # noqa: PLW1509 (takes no lock)
             text=True,
         )
-        last = _talk(process, _message(backend, order), log)
+        last = _talk(process, _message(backend, order, plugins), log)
     if "engine" not in last or process.returncode:
         raise _failure(last, process.returncode)
     root = Path.cwd()
@@ -125,12 +134,12 @@ def _talk(
     return last
 
 
-def _message(backend: str, order: Order) -> dict[str, Any]:
+def _message(backend: str, order: Order, plugins: list[tuple[str, str]]) -> dict[str, Any]:
     fields = {field.name: getattr(order, field.name) for field in dataclasses.fields(order)}
     return {
         "preloaded": _PRELOADED if backend in REPRODUCIBLE else [],
         "backend": backend,
-        "order": {**fields, "graph": order.graph.name},
+        "order": {**fields, "graph": order.graph.name, "plugins": plugins},
         "path": [str(Path.cwd()), *(entry for entry in sys.path if "site-packages" in entry)],
     }
 

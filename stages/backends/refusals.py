@@ -12,6 +12,9 @@ from stages.lib import errors
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+# Code of a refusal that is none of the parser's: it takes the input, the builder asks for bounds.
+SHAPE_INPUT = "SHAPE_INPUT"
+_NO_PLUGIN = "Plugin not found"
 _LINES = 8
 # Without a GPU each error drags this one along; it is the cause only when it stands alone.
 _CUDA_ECHO = "checkMacros.cpp::catchCudaError"
@@ -27,22 +30,24 @@ def parse(graph: str, found: Iterable[Any]) -> errors.EngineryError:
     unread: dict[str, None] = {}
     for error in found:
         code = error.code().name
-        reason = f"{_reason(error.desc())} [{code}]"
+        words = f"{reason(error.desc())} [{code}]"
         if error.node() >= 0:
             name = repr(error.node_name()) if error.node_name() else "without a name"
             where = f"node {error.node()} {name} ({error.node_operator()})"
-            nodes[error.node(), f"{where}: {reason}"] = None
+            nodes[error.node(), f"{where}: {words}"] = None
         elif code.startswith("UNSUPPORTED"):
-            nodes[-1, f"an input or initializer of the graph: {reason}"] = None
+            nodes[-1, f"an input or initializer of the graph: {words}"] = None
         else:
-            unread[reason] = None
+            unread[words] = None
     if not nodes:
         return unreadable(graph, list(unread))
     lines = [*(line for _, line in sorted(nodes)), *(f"the graph: {line}" for line in unread)]
+    mend = "use other operators in the source model, or rewrite them in models/<model>/rewrites/"
+    if any(_NO_PLUGIN in line for line in lines):
+        mend += "; or name the library that has the plugin under engines.<e>.builder.plugins"
     more = "More may show once these are mended: the parser goes on only then."
     return errors.UnsupportedError(
-        "\n".join([f"TensorRT's parser refuses {graph}:", "", *lines, "", more]),
-        mend="use other operators in the source model, or rewrite them in models/<model>/rewrites/",
+        "\n".join([f"TensorRT's parser refuses {graph}:", "", *lines, "", more]), mend=mend
     )
 
 
@@ -52,16 +57,16 @@ def unreadable(graph: str, reasons: Sequence[str]) -> errors.GraphError:
     return errors.GraphError(what, mend="`make repro` makes the graph again")
 
 
-def _reason(text: str) -> str:
+def reason(text: str) -> str:
     """What a person needs of a parser's message."""
     lines = [
         line
         for line in text.splitlines()
         if _CUDA_ECHO not in line and not line.startswith("Invalid Node - ")
     ]
-    reason = re.sub(r" In \S+ at \S+:\d+(?=\))", "", " ".join(lines))
-    reason = re.sub(r"^.*&& \"(.+)\"$", r"\1", reason.removeprefix("Assertion failed: ").strip())
-    return "TensorRT does not have this operator" if reason in ("", "false") else reason
+    said = re.sub(r" In \S+ at \S+:\d+(?=\))", "", " ".join(lines))
+    said = re.sub(r"^.*&& \"(.+)\"$", r"\1", said.removeprefix("Assertion failed: ").strip())
+    return "TensorRT does not have this operator" if said in ("", "false") else said
 
 
 def failure(what: str, messages: Sequence[str]) -> errors.BuildError:

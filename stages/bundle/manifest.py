@@ -24,7 +24,7 @@ PLAN_FILE = "1/model.plan"
 # Builder settings that decide where the plan may run; each backend has its own.
 _COMPAT = ("hardware_compatibility", "refit", "strip_plan", "version_compatible")
 
-_MAY_BE_NOTHING = ("rewrites", "timing_cache", "metric")
+_MAY_BE_NOTHING = ("rewrites", "timing_cache", "plugins", "metric")
 
 _MAKE_AGAIN = "`dvc repro --force {stage}@{name}` makes it again, then `dvc repro` what follows"
 
@@ -156,6 +156,7 @@ def _digests(engine: str, model: str, facts: Mapping[str, Document]) -> Document
         "calibration_cache": ("precision", "inputs", caches),
         "typed_graph": ("precision", "outputs", layout.typed(engine)),
         "timing_cache": ("build", "inputs", layout.timing(model)),
+        "plugins": ("build", "inputs", layout.plugins(model)),
         "validation_samples": ("validate", "inputs", layout.samples(model, "validation")),
         "metric": ("validate", "inputs", layout.metric(model)),
     }
@@ -166,7 +167,7 @@ def _digests(engine: str, model: str, facts: Mapping[str, Document]) -> Document
             name = model if stage in layout.MODEL_STAGES else engine
             msg = f"the facts of `{stage} {name}` name nothing at {path}"
             raise _error(msg, stage, name)
-    return found
+    return {title: digests for title, digests in found.items() if digests or title != "plugins"}
 
 
 def _below(path: Path, digests: Mapping[str, str]) -> dict[str, str]:

@@ -38,7 +38,7 @@ def draw(engine: str, precision: str, figures: Mapping[str, Any]) -> bytes:
         engine: its name.
         precision: its precision, which chooses the colour.
         figures: the engine's metrics: accuracy and accuracy_drop (or None), sqnr_db (or None),
-            identical, plan_kib.
+            identical (None where nothing was run), plan_kib.
     """
     colour = _COLOURS[precision]
     rows = (_accuracy(figures), _sqnr(figures), _size(figures))
@@ -58,7 +58,7 @@ def draw(engine: str, precision: str, figures: Mapping[str, Any]) -> bytes:
 def _accuracy(figures: Mapping[str, Any]) -> tuple[str, float, str]:
     """Of the exported model's metric, which is the full bar."""
     if figures["accuracy"] is None:
-        return "task metric", 0.0, "none"
+        return "task metric", 0.0, "not run" if figures["identical"] is None else "none"
     reference = figures["accuracy"] + figures["accuracy_drop"]
     share = figures["accuracy"] / reference if reference > 0 else 0.0
     return "task metric", share, f"{figures['accuracy']:.4f} of {reference:.4f}"
@@ -67,6 +67,8 @@ def _accuracy(figures: Mapping[str, Any]) -> tuple[str, float, str]:
 def _sqnr(figures: Mapping[str, Any]) -> tuple[str, float, str]:
     if figures["identical"]:
         return "SQNR", 1.0, "identical"
+    if figures["identical"] is None:
+        return "SQNR", 0.0, "not run"
     if figures["sqnr_db"] is None:
         return "SQNR", 0.0, "overflow"
     return "SQNR", figures["sqnr_db"] / _MOST_DB, f"{figures['sqnr_db']:.1f} dB"

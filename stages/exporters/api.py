@@ -42,6 +42,11 @@ class Order:
 class Exporter(Protocol):
     """`stages/exporters/<framework>.py`."""
 
+    @property
+    def FOREIGN(self) -> bool:  # noqa: N802 (a constant of the module)
+        """Whether it reads bytes that no code of ours or of the user's wrote: it runs confined."""
+        ...
+
     def export(self, order: Order, example: Arrays, folder: Path) -> Framework | None:
         """Write the graph folder `folder`.
 

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import onnx_ir as ir
+
 from stages.lib import errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import onnx_ir as ir
+    import numpy as np
 
 
 def check(model: ir.Model, inputs: Mapping[str, Any], outputs: list[str], key: str) -> None:
@@ -30,8 +32,30 @@ def check(model: ir.Model, inputs: Mapping[str, Any], outputs: list[str], key: s
         raise _differ("outputs", ", ".join(names), ", ".join(outputs), f"{key}.outputs")
 
 
+def check_run(model: ir.Model, found: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Compare shapes of outputs, as they came out of a run, with those that the graph declares.
+
+    Raises:
+        SourceModelError: a rank or a fixed dimension differs: the graph's shapes are not true.
+    """
+    for value in model.graph.outputs:
+        _, dims = _face(value)
+        shape = list(getattr(found[value.name or ""], "shape", ()))
+        known = value.shape is not None and isinstance(value.type, ir.TensorType)
+        if known and (
+            len(dims) != len(shape)
+            or any(isinstance(d, int) and d != size for d, size in zip(dims, shape, strict=True))
+        ):
+            msg = f"output {value.name!r} is declared as {dims} and came out as {shape}"
+            mend = "export the model again, with symbolic dimensions for those that vary"
+            raise errors.SourceModelError(msg, mend=mend)
+
+
 def _face(value: ir.Value) -> tuple[str, list[int | str]]:
-    dtype = str(value.dtype.numpy()) if value.dtype is not None else "unknown"
+    try:
+        dtype = str(value.dtype.numpy()) if value.dtype is not None else "unknown"
+    except TypeError:  # a type that numpy does not have
+        dtype = str(value.dtype)
     dims = (
         []
         if value.shape is None

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from stages.exporters.api import Arrays, Framework, Order
 
+FOREIGN: Final = False
 _KEPT_METADATA = frozenset({"pkg.torch.onnx.name_scopes"})
 _REASON_LINES = 12
 

@@ -174,3 +174,10 @@ class BudgetError(EngineryError):
         "Nothing is broken: every precision that the ladder allows was measured on the calibration"
         " samples, and none is good enough."
     )
+
+
+class LimitError(EngineryError):
+    """A foreign graph needs more memory or time than `models.<m>.limits` allow."""
+
+    exit_code = 22
+    usually = "The model is larger than the limits were set for, or is made to exhaust the machine."

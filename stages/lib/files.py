@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from stages.lib import errors, leftovers
 
@@ -137,6 +137,35 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path`, whole or not at all."""
     with writing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file inside the kernel; XFS, Btrfs and their like share its blocks instead."""
+    with target.open("xb", buffering=0) as stream:
+        copy_range(source, 0, source.stat().st_size, stream)
+
+
+def copy_range(source: Path, offset: int, count: int, stream: IO[bytes]) -> None:
+    """Append `count` bytes of a file to another that is open, inside the kernel where it can.
+
+    Raises:
+        ArtifactError: the file ends before.
+    """
+    stream.flush()
+    left = count
+    with source.open("rb", buffering=0) as origin:
+        while left:
+            try:
+                done = os.copy_file_range(origin.fileno(), stream.fileno(), left, offset)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                    raise
+                done = stream.write(os.pread(origin.fileno(), min(left, _CHUNK), offset))
+                stream.flush()
+            if not done:
+                msg = f"{source} ends before byte {offset + left}"
+                raise errors.ArtifactError(msg, mend="`dvc checkout --force` brings it back")
+            offset, left = offset + done, left - done
 
 
 def write_json(path: Path, value: Any) -> None:

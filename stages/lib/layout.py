@@ -54,6 +54,11 @@ def caches(model: str) -> Path:
     return Path("models") / model / "caches"
 
 
+def plugins(model: str) -> Path:
+    """Folder of plugin libraries that `builder.plugins` of its engines name; may be missing."""
+    return Path("models") / model / "plugins"
+
+
 def latency(model: str) -> Path:
     """Folder of latency tables that `device` wrote and the user committed; there, often empty."""
     return Path("models") / model / "latency"

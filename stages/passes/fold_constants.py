@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nodes whose inputs are all constant become constants, by onnxscript's optimizer.
 
+Requires: ops that ONNX's reference implementation computes, on constants within the limit.
 Ensures: same outputs; a constant larger than the limit is not made, so that a graph does not grow
 on disk by being folded.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 from onnxscript.optimizer import fold_constants
@@ -16,13 +17,17 @@ from onnxscript.optimizer import fold_constants
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from stages.passes.api import Context
+
 # The optimizer counts elements; four bytes each is the usual weight.
 _BYTES_PER_ELEMENT = 4
 
+EXACT: Final = False
 
-def run(model: ir.Model, fold_limit_bytes: int) -> None:
+
+def run(model: ir.Model, context: Context) -> None:
     """Change `model` in place."""
-    limit = fold_limit_bytes // _BYTES_PER_ELEMENT
+    limit = context.fold_limit_bytes // _BYTES_PER_ELEMENT
     fold_constants(model, input_size_limit=limit, output_size_limit=limit)
     # Small ones too: later stages ask of every constant what it holds.
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)

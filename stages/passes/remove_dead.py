@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nodes, functions, opset imports and initializers that no output needs go.
 
+Requires: nothing.
 Ensures: same outputs; graph inputs stay, used or not.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from onnx_ir.passes.common import (
     RemoveUnusedFunctionsPass,
@@ -18,8 +19,12 @@ from onnx_ir.passes.common import (
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from stages.passes.api import Context
 
-def run(model: ir.Model, fold_limit_bytes: int) -> None:  # noqa: ARG001 (one signature for all)
+EXACT: Final = True
+
+
+def run(model: ir.Model, context: Context) -> None:  # noqa: ARG001 (one signature for all)
     """Change `model` in place."""
     RemoveUnusedNodesPass()(model)
     RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Identity nodes go; their consumers read the input instead.
 
+Requires: nothing; a node of another domain that is called Identity is left alone.
 Ensures: same outputs, and names of graph inputs and outputs stay. An Identity stays where it is the
 only node between the output of a graph, or of a branch or loop body, and a value that this graph
 does not compute: ONNX has no other way to say that.
@@ -9,15 +10,19 @@ does not compute: ONNX has no other way to say that.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import onnx_ir as ir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from stages.passes.api import Context
 
-def run(model: ir.Model, fold_limit_bytes: int) -> None:  # noqa: ARG001 (one signature for all)
+EXACT: Final = True
+
+
+def run(model: ir.Model, context: Context) -> None:  # noqa: ARG001 (one signature for all)
     """Change `model` in place."""
     for node in list(_identities(model)):
         value, result = node.inputs[0], node.outputs[0]

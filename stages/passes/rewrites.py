@@ -35,7 +35,7 @@ def run(model: ir.Model, folder: Path, name: str) -> ir.Model:
             result: ir.Model = module.PASS(model).model
             return result
         module.RULES.apply_to_model(model)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a file of the user's may call sys.exit
         msg = f"rewrite {folder.as_posix()}/{name} failed: {type(error).__name__}: {error}"
         raise errors.GraphError(
             msg, mend="define PASS (an onnx_ir pass) or RULES (an onnxscript RewriteRuleSet) in it"

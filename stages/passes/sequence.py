@@ -1,15 +1,29 @@
 # SPDX-FileCopyrightText: 2026 The enginery authors
 # SPDX-License-Identifier: Apache-2.0
-"""Runs passes in the declared order and tells what each changed."""
+"""Runs passes in the declared order, undoes those that fail, and tells what each changed.
+
+All passes run first, and the result is checked once. Only when that fails are they run again in
+halves, down to the ones at fault: a good graph costs one run and one proof.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING, Any
+import itertools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
+from stages.lib import errors, graphs
 from stages.passes import (
+    cancel_optionals,
+    census,
+    checks,
+    constant_inputs,
+    convert_opset,
+    decompose,
+    expand_functions,
     fold_constants,
     infer_shapes,
+    inline_functions,
     remove_dead,
     remove_identity,
     rewrites,
@@ -17,76 +31,138 @@ from stages.passes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import onnx_ir as ir
 
-_Nodes = list[tuple[str, set[str]]]  # op and names of outputs
+    from stages.passes.api import Context, Pass
 
-PASSES: dict[str, Callable[[ir.Model, int], None]] = {
-    "infer-shapes": infer_shapes.run,
-    "fold-constants": fold_constants.run,
-    "remove-identity": remove_identity.run,
-    "remove-dead": remove_dead.run,
-    "strip-metadata": strip_metadata.run,
+PASSES: dict[str, Pass] = {
+    "inline-functions": inline_functions,
+    "convert-opset": convert_opset,
+    "infer-shapes": infer_shapes,
+    "cancel-optionals": cancel_optionals,
+    "expand-functions": expand_functions,
+    "fold-constants": fold_constants,
+    "constant-inputs": constant_inputs,
+    "decompose": decompose,
+    "remove-identity": remove_identity,
+    "remove-dead": remove_dead,
+    "strip-metadata": strip_metadata,
 }
 
 
+class Prove(Protocol):
+    """Compares what a graph computes with what the first one does."""
+
+    def __call__(self, model: ir.Model, *, exact: bool) -> None:
+        """Accept `model`, or raise; `exact`: equal bits to the graph accepted last."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One pass, or one rewrite of the user's."""
+
+    name: str
+    exact: bool
+    apply: Callable[[ir.Model], ir.Model]
+
+
 def run(
-    model: ir.Model, names: list[str], *, fold_limit_bytes: int, user: Path
+    model: ir.Model,
+    names: Sequence[str],
+    *,
+    context: Context,
+    user: Path,
+    prove: Prove | None = None,
 ) -> tuple[ir.Model, list[dict[str, Any]]]:
     """Run the user's rewrites, then the passes `names`, in order.
 
+    Args:
+        model: stays as it is.
+        names: of `PASSES`.
+        context: for the passes.
+        user: folder of the user's rewrites.
+        prove: judges what a result computes; None to trust the passes.
+
     Returns:
-        The model, and for each pass {"pass", "removed", "added": nodes by op type,
-        "removed_initializers", "added_initializers", "typed": values whose type or shape became
-        known, "stripped": metadata entries and doc strings gone}.
+        The model, and for each pass either {"pass", "undone": the reason}, or what
+        `census.difference` tells and "pass".
     """
-    changes = []
-    for name in rewrites.names(user):
-        before = _census(model)
-        model = rewrites.run(model, user, name)
-        changes.append({"pass": f"rewrites/{name}", **_difference(before, _census(model))})
-    for name in names:
-        before = _census(model)
-        shapes = [value.shape for value in model.graph.outputs]
-        PASSES[name](model, fold_limit_bytes)
-        # Passes learn shapes; what the outputs declare is part of the interface, which stays.
-        for value, shape in zip(model.graph.outputs, shapes, strict=True):
-            value.shape = shape
-        changes.append({"pass": name, **_difference(before, _census(model))})
-    return model, changes
+    steps = _steps(names, context, user)
+    work = _Work(source=model, accepted=model, prove=prove)
+    exact = not steps or any(step.exact for step in steps)
+    if work.attempt(steps, exact=exact) is None:
+        return work.accepted, work.changes
+    for exact, group in itertools.groupby(steps, key=lambda step: step.exact):
+        work.halves(list(group), exact=exact)
+    return work.accepted, work.changes
 
 
-def _census(model: ir.Model) -> dict[str, Any]:
-    nodes = list(model.graph.all_nodes())
-    values = [value for node in nodes for value in node.outputs]
-    return {
-        # A node is known by what it computes: passes may rename it, or drop an unused output.
-        "nodes": [(node.op_type, {value.name for value in node.outputs} - {""}) for node in nodes],
-        "initializers": set(model.graph.initializers),
-        "typed": {v.name for v in values if v.dtype is not None and v.shape is not None},
-        "notes": sum(
-            len(item.metadata_props) + bool(item.doc_string)
-            for item in strip_metadata.carriers(model)
+def _steps(names: Sequence[str], context: Context, user: Path) -> list[Step]:
+    def own(name: str) -> Step:
+        return Step(
+            name=f"rewrites/{name}",
+            exact=False,
+            apply=lambda model: rewrites.run(model, user, name),
         )
-        + bool(model.producer_name),
-    }
+
+    def ours(name: str) -> Step:
+        def apply(model: ir.Model) -> ir.Model:
+            PASSES[name].run(model, context)
+            return model
+
+        return Step(name=name, exact=PASSES[name].EXACT, apply=apply)
+
+    return [*map(own, rewrites.names(user)), *map(ours, names)]
 
 
-def _difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "removed": dict(_counted(before["nodes"], after["nodes"])),
-        "added": dict(_counted(after["nodes"], before["nodes"])),
-        "removed_initializers": len(before["initializers"] - after["initializers"]),
-        "added_initializers": len(after["initializers"] - before["initializers"]),
-        "typed": len(after["typed"] - before["typed"]),
-        "stripped": before["notes"] - after["notes"],
-    }
+@dataclass(kw_only=True)
+class _Work:
+    source: ir.Model
+    accepted: ir.Model
+    prove: Prove | None
+    changes: list[dict[str, Any]] = field(default_factory=list)
+
+    def attempt(self, steps: Sequence[Step], *, exact: bool) -> Exception | None:
+        """Run `steps` on a copy and accept it, or return what speaks against it."""
+        try:
+            with graphs.without_collector():
+                model, changes = _apply(graphs.clone(self.accepted), steps)
+                checks.same_interface(self.source, model)
+                checks.valid(self.source, model)
+            if self.prove is not None:
+                self.prove(model, exact=exact)
+        except (MemoryError, OSError, errors.SamplesError, errors.StorageError):
+            raise  # no fault of a pass
+        except Exception as error:  # whatever else is raised undoes a pass
+            return error
+        self.accepted = model
+        self.changes += changes
+        return None
+
+    def halves(self, steps: Sequence[Step], *, exact: bool) -> None:
+        """Accept `steps` where possible; each that is at fault is undone."""
+        error = self.attempt(steps, exact=exact)
+        if error is not None and len(steps) == 1:
+            self.changes.append({"pass": steps[0].name, "undone": checks.reason(error)})
+        elif error is not None:
+            middle = len(steps) // 2
+            self.halves(steps[:middle], exact=exact)
+            self.halves(steps[middle:], exact=exact)
 
 
-def _counted(here: _Nodes, there: _Nodes) -> Iterator[tuple[str, int]]:
-    known = {(op, name) for op, names in there for name in names}
-    ops = Counter(op for op, names in here if not any((op, name) in known for name in names))
-    yield from sorted(ops.items())
+def _apply(model: ir.Model, steps: Sequence[Step]) -> tuple[ir.Model, list[dict[str, Any]]]:
+    changes, before = [], census.take(model)
+    for step in steps:
+        declared = {value.name: value.shape for value in model.graph.outputs}
+        model = step.apply(model)
+        # Passes learn shapes; what the outputs declare is part of the interface, which stays.
+        for value in model.graph.outputs:
+            value.shape = declared.get(value.name, value.shape)
+        after = census.take(model)
+        changes.append({"pass": step.name, **census.difference(before, after)})
+        before = after
+    return model, changes

@@ -2,20 +2,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stack traces, doc strings and the producer's name go: they say where a graph was made.
 
+Requires: nothing.
 Ensures: no node, value, attribute or graph changes otherwise.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import onnx_ir as ir
 
+    from stages.passes.api import Context
 
-def run(model: ir.Model, fold_limit_bytes: int) -> None:  # noqa: ARG001 (one signature for all)
+EXACT: Final = True
+
+
+def run(model: ir.Model, context: Context) -> None:  # noqa: ARG001 (one signature for all)
     """Change `model` in place."""
     for item in carriers(model):
         item.metadata_props.clear()

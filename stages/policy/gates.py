@@ -218,7 +218,8 @@ def _judge(gate: _Gate, entry: Mapping[str, Any], limit: float | None, asked: st
         reason = f"{entry['reason']}, as `auto` chose"
         return _rule(gate.number, gate.name, "not applicable", None, limit, reason)
     if figure is None:
-        choices = ["set the gate to null", *filter(None, [gate.otherwise])]
+        lacks = entry["state"] == "not applicable"
+        choices = ["set the gate to null", *filter(None, [gate.otherwise if lacks else ""])]
         reason = f"{_absent(entry)}; {', or '.join(choices)}"
         return _rule(gate.number, gate.name, "failed", None, limit, reason)
     if math.isnan(figure):

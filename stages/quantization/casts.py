@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
+from stages.lib import weights
 from stages.quantization import op_types, rewiring
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def decide(
             guarded.update(node.outputs)
         if not reason:
             types[node] = low
-        elif op_types.FLOAT in {value.dtype for value in node.outputs}:
+        elif {op_types.FLOAT, None} & {value.dtype for value in node.outputs if value.name}:
             left.append({"node": node.name or "", "op": node.op_type, "reason": reason})
     return types, left
 
@@ -174,12 +175,12 @@ class _Casting:
         name = self._names.fresh(f"{value.name}_{dtype.name.lower()}")
         tensor = rewiring.constant(value)
         if tensor is not None:
-            array = tensor.numpy().astype(dtype.numpy())
-            return rewiring.add_initializer(self._graph, ir.Tensor(array, dtype=dtype, name=name))
+            made = weights.made_from(tensor, lambda a: a.astype(dtype.numpy()), dtype, name)
+            return rewiring.add_initializer(self._graph, made)
         cast = ir.node("Cast", [value], {"to": dtype.value}, name=self._names.fresh(f"cast_{name}"))
-        made = cast.outputs[0]
-        made.name, made.dtype, made.shape = name, dtype, value.shape
+        result = cast.outputs[0]
+        result.name, result.dtype, result.shape = name, dtype, value.shape
         self._made.add(cast)
         rewiring.insert_after(self._graph, value, [cast])
         self._casts += 1
-        return made
+        return result

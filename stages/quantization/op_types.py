@@ -48,6 +48,9 @@ def slots(node: ir.Node, opset: int, low: ir.DataType) -> Slots:
         return Slots(
             inputs=(), outputs=(), reason=f"no ONNX schema for {node.domain}::{node.op_type}"
         )
+    unknown = [v.name for v in node.inputs if v is not None and v.dtype is None]
+    if unknown:  # behind a plugin, which may make any type
+        return Slots(inputs=(), outputs=(), reason=f"the type of its input {unknown[0]} is unknown")
     allowed = {c.type_param_str: set(c.allowed_type_strs) for c in schema.type_constraints}
     variables = _variables(schema.inputs, len(node.inputs))
     # A producer that was typed before has made its output low already.

@@ -2,30 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Raises a graph's opset to what its precision needs, where that changes nothing else.
 
-A newer schema of an op may only add: optional inputs and outputs at the end, attributes with
-defaults, types. ONNX's own schemas are compared for that, op by op; what changed its meaning under
-an unchanged signature is listed here. Anything more is the exporter's to convert.
+A newer schema of an op may only add (`stages.lib.op_schemas`); anything more is for the pass
+convert-opset or the exporter.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import onnx
-
-from stages.lib import errors
+from stages.lib import errors, op_schemas
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import onnx_ir as ir
-
-# Scale and bias became one for each channel, no longer one for each group.
-_CHANGED = {"GroupNormalization": 21}
-# IR version that ONNX released each opset with (onnx.helper.VERSION_TABLE).
-_IR_VERSIONS = {19: 9, 20: 9, 21: 10, 22: 10, 23: 11, 24: 12}
-
-_Schema = onnx.defs.OpSchema
 
 
 def ensure(model: ir.Model, floor: int, why: str) -> dict[str, int]:
@@ -46,7 +34,7 @@ def ensure(model: ir.Model, floor: int, why: str) -> dict[str, int]:
     if opset >= floor:
         return {"from": opset, "to": opset}
     ops = sorted({node.op_type for node in model.graph.all_nodes() if not node.domain})
-    if hard := [op for op in ops if not _only_adds(op, opset, floor)]:
+    if hard := [op for op in ops if not op_schemas.only_adds(op, opset, floor)]:
         msg = (
             f"the graph has opset {opset} and {why} needs {floor}, but {', '.join(hard)} changed"
             " in between: its number cannot just be raised"
@@ -57,7 +45,7 @@ def ensure(model: ir.Model, floor: int, why: str) -> dict[str, int]:
         )
         raise errors.GraphError(msg, mend=mend)
     model.opset_imports[""] = floor
-    model.ir_version = max(model.ir_version, _IR_VERSIONS.get(floor, 0))
+    model.ir_version = max(model.ir_version, op_schemas.ir_version(floor))
     return {"from": opset, "to": floor}
 
 
@@ -68,46 +56,3 @@ def attempt(model: ir.Model, floor: int) -> dict[str, int]:
     except errors.GraphError:
         opset = model.opset_imports.get("", floor)
         return {"from": opset, "to": opset}
-
-
-def _only_adds(op: str, opset: int, floor: int) -> bool:
-    changed = _CHANGED.get(op)
-    if changed is not None and opset < changed <= floor:
-        return False
-    try:
-        old, new = (onnx.defs.get_schema(op, number, "") for number in (opset, floor))
-    except onnx.defs.SchemaError:
-        return False
-    return old.since_version == new.since_version or (
-        not new.deprecated
-        and _extends(old.inputs, new.inputs)
-        and _extends(old.outputs, new.outputs)
-        and _same_attributes(old, new)
-    )
-
-
-def _extends(
-    old: Sequence[_Schema.FormalParameter], new: Sequence[_Schema.FormalParameter]
-) -> bool:
-    required = _Schema.FormalParameterOption.Single
-    return (
-        len(new) >= len(old)
-        and all(b.option == a.option and b.types >= a.types for a, b in zip(old, new, strict=False))
-        and all(added.option != required for added in new[len(old) :])
-    )
-
-
-def _same_attributes(old: _Schema, new: _Schema) -> bool:
-    """What was there is there with the same default, and what is new may be left out."""
-    kept = all(
-        name in new.attributes
-        and _default(new, name) == _default(old, name)
-        and new.attributes[name].required == attribute.required
-        for name, attribute in old.attributes.items()
-    )
-    added = set(new.attributes) - set(old.attributes)
-    return kept and not any(new.attributes[name].required for name in added)
-
-
-def _default(schema: _Schema, name: str) -> bytes:
-    return schema.attributes[name].default_value.SerializeToString()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
+from stages.lib import weights
 from stages.quantization import rewiring
 
 if TYPE_CHECKING:
@@ -113,12 +114,16 @@ class _Quantizing:
         largest = np.float32(self._form.largest)
         scale = (np.abs(weight).max(axis=others) / largest).astype(np.float32)
         scale[scale == 0] = 1.0  # an all-zero channel is zero under any scale
-        shape = [-1 if a == axis else 1 for a in range(weight.ndim)]
+        steps = scale.reshape([-1 if a == axis else 1 for a in range(weight.ndim)])
         zeros = np.zeros(len(scale), self._form.dtype.numpy())
+        levels = weights.made_from(
+            tensor,
+            lambda array: self._form.levels(array / steps),
+            self._form.dtype,
+            self._names.fresh(f"{value.name}_quantized"),
+        )
         return (
-            self._constant(
-                f"{value.name}_quantized", self._form.levels(weight / scale.reshape(shape))
-            ),
+            rewiring.add_initializer(self._graph, levels),
             self._constant(f"{value.name}_scale", scale),
             self._constant(f"{value.name}_zero_point", zeros),
         )

@@ -71,9 +71,13 @@ def _pins(told: Mapping[str, Any], document: Params) -> Iterator[str]:
     """What is installed here, or pinned here, in another version."""
     machine = pins.of_the_machine()
     framework = told["params"].get(f"models.{told['model']}.source", {}).get("framework")
-    groups = {"export": f"export-{framework}", "build": f"{told['backend']}.packages"}
+    groups = {
+        "export": (f"export-{framework}",),
+        "sanitize": ("sanitize", "tensorrt_rtx.packages"),
+        "build": (f"{told['backend']}.packages",),
+    }
     for stage, versions in told["toolchain"].items():
-        pinned = _pinned(document, groups.get(stage, stage))
+        pinned = _pinned(document, *groups.get(stage, (stage,)))
         for package, version in versions.items():
             found = machine.get(package) or pins.installed(package)
             if found != version:
@@ -83,12 +87,15 @@ def _pins(told: Mapping[str, Any], document: Params) -> Iterator[str]:
                 yield f"{package}: params.yaml pins {pin} here, {version} in the package"
 
 
-def _pinned(document: Params, group: str) -> dict[str, str]:
+def _pinned(document: Params, *groups: str) -> dict[str, str]:
     toolchain = document.param("toolchain")
     found = {name: toolchain[name] for name in ("platform", "python")}
-    for word in group.split("."):
-        toolchain = toolchain.get(word, {})
-    return {**found, **toolchain}
+    for group in groups:
+        place = toolchain
+        for word in group.split("."):
+            place = place.get(word, {})
+        found |= place
+    return found
 
 
 def _params(recorded: Mapping[str, Any], document: Params) -> Iterator[str]:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from onnx import external_data_helper, helper
 
-from stages.exporters import contract
+from stages.exporters import contract, structure
 from stages.exporters import onnx as exporter
 from stages.exporters.api import Order
 from stages.lib import errors, graphs
@@ -38,13 +38,13 @@ def export(source: Path, entry: str = "net.onnx") -> Path:
     folder = source.parent / "out"
     order = Order(source=source, entry=entry, inputs=INPUTS, outputs=["logits"], opset=None)
     exporter.export(order, {}, folder)
+    structure.check(folder / "model.onnx", f"{source}/{entry}")
     return folder
 
 
 def refused(source: Path, message: str) -> errors.SourceModelError:
     with pytest.raises(errors.SourceModelError, match=message) as caught:
         export(source)
-    assert not (source.parent / "out").exists()
     assert caught.value.exit_code == 4
     return caught.value
 
@@ -128,6 +128,29 @@ def test_a_location_outside_the_folder_is_refused(source: Path, location: str) -
     (source.parent / "secret.bin").write_bytes(bytes(10_000))
     change(source, location=location)
     refused(source, "external data of 'w2', .* lies outside the model's folder: refused")
+
+
+@pytest.mark.parametrize("location", ["*/_ORT_MEM_ADDR_/*", "n" * 5000, "model.onnx/w", "a\0b"])
+def test_a_location_that_is_no_file_of_the_model(source: Path, location: str) -> None:
+    save(source)
+    change(source, location=location)
+    refused(source, "outside the model's folder|is missing|name that the graph itself gets")
+
+
+def test_a_location_that_is_told_twice(source: Path) -> None:
+    """Of two locations one reader takes the first, another the last."""
+    save(source)
+    proto = onnx.load(source / "net.onnx", load_external_data=False)
+    proto.graph.initializer[0].external_data.add(key="location", value="weights.bin")
+    (source / "net.onnx").write_bytes(proto.SerializeToString())
+    refused(source, "external data of 'stem_raw' are told twice")
+
+
+def test_a_location_that_is_no_text(source: Path) -> None:
+    save(source)
+    data = (source / "net.onnx").read_bytes().replace(b"weights.bin", b"weights.\xff\xfe\xfd")
+    (source / "net.onnx").write_bytes(data)
+    refused(source, "StringStringEntryProto.value holds text that is not UTF-8")
 
 
 def test_data_without_position_and_length_is_the_whole_file(source: Path) -> None:

@@ -45,6 +45,7 @@ CODES = {
     "EquivalentError": 19,
     "DifferentError": 20,
     "BudgetError": 21,
+    "LimitError": 22,
 }
 STAGE = """
 import sys

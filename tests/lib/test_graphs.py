@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -80,6 +80,25 @@ def test_initializers_are_no_inputs(tmp_path: Path) -> None:
     assert "w2" in loaded.graph.initializers
     graphs.save(loaded, tmp_path / "b")
     assert [value.name for value in onnx.load(tmp_path / "b/model.onnx").graph.input] == ["x"]
+
+
+@pytest.mark.parametrize("indices", [[0, 5], [[0, 0], [1, 2]]])
+def test_sparse_initializers_become_dense(tmp_path: Path, indices: Any) -> None:
+    proto = zoo.model(
+        [zoo.node("MatMul", ["x", "w"], ["y"])],
+        [zoo.face("x", "batch", 2)],
+        [zoo.face("y", "batch", 3)],
+        [zoo.weight("w", 2, 3)],
+    )
+    del proto.graph.initializer[:]
+    entries = (zoo.const("w", [1.0, 2.0]), zoo.const("i", indices, np.int64))
+    proto.graph.sparse_initializer.append(onnx.helper.make_sparse_tensor(*entries, [2, 3]))
+    onnx.checker.check_model(proto)
+    graphs.save(graphs.load(zoo.put(proto, tmp_path / "a")), tmp_path / "b")
+    made = onnx.load(tmp_path / "b/model.onnx")
+    onnx.checker.check_model(made)
+    after = zoo.infer(made, {"x": np.array([[1.0, 10.0]], np.float32)})["y"]
+    np.testing.assert_array_equal(after, [[1.0, 0.0, 20.0]])
 
 
 def test_nodes_without_a_name_get_tensorrts(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_a_key_that_is_no_text_is_told_once(load: Callable[[str], params.Params]
     assert [row.split(" (")[0].split(" null")[0] for row in rows] == [
         "params.yaml:4:3: models.digits: missing key 'opset': ONNX opset to export, 18 to 24;",
         "params.yaml:13:5: the key 22 is not text",
-        "params.yaml:46:3: the key True is not text",
+        "params.yaml:51:3: the key True is not text",
     ]
 
 

@@ -13,7 +13,8 @@ import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
-from stages.passes import proof, sequence, strip_metadata
+from stages.passes import checks, sequence, strip_metadata
+from stages.passes.api import Context
 from tests import graphs_zoo as zoo
 
 if TYPE_CHECKING:
@@ -28,7 +29,10 @@ def run(
     proto: onnx.ModelProto, *names: str, limit: int = 1 << 20
 ) -> tuple[ir.Model, list[dict[str, Any]]]:
     model, changes = sequence.run(
-        ir.from_proto(proto), list(names), fold_limit_bytes=limit, user=NOWHERE
+        ir.from_proto(proto),
+        list(names),
+        context=Context(fold_limit_bytes=limit, opset=None),
+        user=NOWHERE,
     )
     zoo.check(model)
     return model, changes
@@ -39,13 +43,19 @@ def same(model: ir.Model, proto: onnx.ModelProto, feeds: zoo.Arrays) -> None:
     assert list(before) == list(after)
     for name, array in before.items():
         np.testing.assert_array_equal(after[name], array)
-    proof.same_interface(ir.from_proto(proto), model)
+    checks.same_interface(ir.from_proto(proto), model)
 
 
 def test_the_names_are_those_of_the_schema() -> None:
     rules = json.loads((Path(__file__).parents[2] / "schemas/params.schema.json").read_bytes())
     passes = rules["$defs"]["sanitize"]["properties"]["passes"]["items"]["enum"]
     assert sorted(passes) == sorted(ALL)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_each_pass_states_what_it_requires_and_ensures(name: str) -> None:
+    text = sequence.PASSES[name].__doc__ or ""
+    assert 0 < text.find("\nRequires: ") < text.find("\nEnsures: ")
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -16,10 +16,12 @@ from polygraphy.backend.onnxrt import OnnxrtRunner
 from polygraphy.logger import G_LOGGER
 from polygraphy.util import array
 
-from stages.lib import errors
+from stages.lib import custom_ops, errors
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import onnx_ir as ir
 
 _FATAL_ONLY = 4  # an error is raised, and need not be printed too
 
@@ -34,12 +36,13 @@ array.is_torch = _is_torch
 G_LOGGER.module_severity = G_LOGGER.ERROR
 
 
-def session(graph: Path | bytes, *, threads: int) -> Any:
+def session(graph: Path | bytes, *, threads: int, packing: bool = True) -> Any:
     """An `onnxruntime.InferenceSession` on the CPU.
 
     Args:
         graph: path of model.onnx (needed where weights lie beside it), or a serialized model.
         threads: intra-op threads; pinned, because a machine's own number is not part of the recipe.
+        packing: whether kernels may keep weights in a layout of their own: faster, in more memory.
 
     Raises:
         GraphError: ONNX Runtime refuses the graph.
@@ -50,6 +53,8 @@ def session(graph: Path | bytes, *, threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.use_deterministic_compute = True
     options.log_severity_level = _FATAL_ONLY
+    if not packing:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     source = graph if isinstance(graph, bytes) else str(graph)
     try:
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -60,6 +65,26 @@ def session(graph: Path | bytes, *, threads: int) -> Any:
             msg,
             mend="look at the named node in the source model; opset and types must be valid ONNX",
         ) from None
+
+
+def lacking(graph: Path, model: ir.Model, *, threads: int) -> str:
+    """Why ONNX Runtime cannot run a graph with ops that ONNX does not define; empty if it can.
+
+    A graph of ONNX's own ops is not tried: what is wrong with it is an error where it is run.
+
+    Args:
+        graph: path of model.onnx.
+        model: the same graph.
+        threads: as for `session`.
+    """
+    custom = custom_ops.find(model)
+    if not custom:
+        return ""
+    try:
+        session(graph, threads=threads, packing=False)
+    except errors.GraphError:
+        return f"ONNX Runtime lacks {', '.join(custom)}, which ONNX does not define"
+    return ""
 
 
 class _Runner(OnnxrtRunner):
@@ -78,9 +103,9 @@ class _Runner(OnnxrtRunner):
             ) from None
 
 
-def runner(graph: Path | bytes, *, threads: int, name: str) -> OnnxrtRunner:
+def runner(graph: Path | bytes, *, threads: int, name: str, packing: bool = True) -> OnnxrtRunner:
     """A Polygraphy runner over `session`; a context manager with `infer(feed_dict)`.
 
     `infer` raises GraphError when the graph cannot be run on its inputs.
     """
-    return _Runner(lambda: session(graph, threads=threads), name=name)
+    return _Runner(lambda: session(graph, threads=threads, packing=packing), name=name)
