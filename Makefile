@@ -13,13 +13,14 @@ export PYTHONDONTWRITEBYTECODE := 1
 CHAIN := $(VENV)/chain-$(shell cksum < requirements/chain.txt | tr ' ' -).installed
 DEV := $(VENV)/dev-$(shell cat requirements/chain.txt requirements/dev.txt requirements/conformance.txt | cksum | tr ' ' -).installed
 RIVALS := $(VENV)/rivals-$(shell cat requirements/chain.txt requirements/dev.txt requirements/rivals.txt | cksum | tr ' ' -).installed
+SERVING := $(VENV)/serving-$(shell cksum < requirements/serving.txt | tr ' ' -).installed
 ENGINE ?=
 MODEL ?=
 LIKE ?= digits
 BUDGET ?= 600
 SEED ?=
 
-.PHONY: help repro check table test lint fix model new device doctor device-test pins fuzz lock bench bench-quality conformance clean-venv
+.PHONY: help repro check table test lint sshd fix model new device serve-check doctor device-test pins fuzz lock bench bench-quality conformance clean-venv
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -34,7 +35,7 @@ check: $(CHAIN)  ## params.yaml against its schema and the files it names
 table: $(CHAIN)  ## the closing table again
 	@python -m stages.table
 
-test: $(DEV)  ## lint, types, import contracts, all tests, and the real chain in a temporary clone
+test: $(DEV) $(SERVING) sshd  ## lint, types, import contracts, all tests, and the real chain in a temporary clone
 	ruff check .
 	ruff format --check .
 	mypy
@@ -51,16 +52,22 @@ fix: $(DEV)  ## let ruff mend what it can
 	ruff check --fix .
 	ruff format .
 
+sshd:
+	@sh requirements/sshd.sh $(VENV)/sshd
+
 model: $(CHAIN)  ## train models/digits again
 	python models/digits/train.py
 
 device: $(CHAIN)  ## run an engine on this machine's GPU: make device ENGINE=digits-int8-b1
 	@python -m stages.device $(ENGINE)
 
+serve-check: $(SERVING)  ## packages in a real Triton server on loopback, over HTTP and gRPC: make serve-check [ENGINE=digits-int8-cpu]
+	@python -m stages.serve $(ENGINE)
+
 doctor: $(CHAIN)  ## this machine against every pin, and which engines could be built here
 	@python -m stages.doctor
 
-device-test: $(DEV)  ## the tests that need a GPU
+device-test: $(DEV) $(SERVING)  ## the tests that need a GPU
 	PYTHON=$(VENV)/bin/python bench/device.sh --test
 
 verify: $(CHAIN)  ## rebuild what is recorded and compare: make verify [ENGINE=digits-int8-b1]
@@ -72,13 +79,14 @@ new: $(CHAIN)  ## add what lies in models/MODEL to params.yaml: make new MODEL=m
 pins: $(CHAIN)  ## move the pins in params.yaml to what is installed
 	@python -m stages.repin
 
-bench: $(RIVALS)  ## speed, as ratios: the chain, check of a large package, verify, calibration, search, clean-up
+bench: $(RIVALS)  ## speed, as ratios: the chain, large packages, verify, calibration, search, clean-up, promotion
 	python -m bench.chain
 	python -m bench.hashing
 	python -m bench.verifying
 	python -m bench.calibration
 	python -m bench.searching
 	python -m bench.sanitizing
+	python -m bench.promotion
 
 bench-quality: $(RIVALS)  ## INT8 of every range method against other tools, on three networks
 	python -m bench.quality
@@ -104,6 +112,12 @@ $(CHAIN):
 $(DEV): $(CHAIN)
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --requirement requirements/chain.txt --requirement requirements/dev.txt
 	$(VENV)/bin/python -m bench.conformance_suite
+	touch $@
+
+# An environment of its own: a server has NumPy and the runtimes of packages, and nothing of the chain.
+$(SERVING): $(DEV)
+	$(VENV)/bin/python -m venv $(VENV)/serving
+	$(VENV)/serving/bin/python -m pip install --disable-pip-version-check --no-deps --requirement requirements/serving.txt
 	touch $@
 
 $(RIVALS): $(DEV)

@@ -71,7 +71,7 @@ def onnxscript(path: Path) -> Cleaned:
 
 def onnxslim(path: Path) -> Cleaned:
     """`onnxslim.slim` with its own defaults."""
-    from onnxslim import slim  # type: ignore[import-untyped]  # it has no types
+    from onnxslim import slim
 
     return Cleaned(model=slim(onnx.load(path)))
 

@@ -75,6 +75,8 @@ def _stage(name: str) -> Callable[..., Callable[[], None]]:
     def prepare(_method: str, model: str, _spec: dict[str, Any], _count: int) -> Callable[[], None]:
         import runpy
 
+        import jsonschema  # noqa: F401  a stage imports it when it first needs it
+
         # Under another name than __main__ a stage only defines itself.
         stage = runpy.run_module(f"stages.{name}")
         return lambda: stage["main"](model)

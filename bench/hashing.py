@@ -56,11 +56,11 @@ def check(folder: Path) -> None:
 
 def make(folder: Path) -> None:
     """Write a package that is whole."""
-    plan = folder / manifest.PLAN_FILE
+    made = _example("manifest-rtx")
+    plan = folder / made["plan"]["file"]
     plan.parent.mkdir()
     plan.write_bytes(HEADER)
     os.truncate(plan, SIZE)
-    made = _example("manifest-rtx")
     made["plan"].update(_entry(plan))
     report = _example("report-int8") | {"plan": _entry(plan)}
     files.write_json(folder / "report.json", report)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Pins chain.txt, dev.txt and rivals.txt from the .in files, in a temporary virtual environment.
+# Pins chain.txt, dev.txt, rivals.txt, stores.txt and serving.txt from the .in files, in a temporary virtual environment.
 # They are resolved together, so that neither tests nor benchmarks change a version that the chain uses.
 set -eu
 here=$(dirname "$0")
@@ -18,4 +18,13 @@ freeze > "$work/most"
   LC_ALL=C comm -13 "$work/chain" "$work/all"; } > "$here/dev.txt"
 { echo "# Pinned by 'make lock' from rivals.in, beside chain.txt and dev.txt; do not edit by hand."
   LC_ALL=C comm -13 "$work/all" "$work/most"; } > "$here/rivals.txt"
+"$1" -m venv "$work/other"
+"$work/other/bin/pip" install --quiet --requirement "$here/chain.in" --requirement "$here/stores.in" --constraint "$work/all"
+"$work/other/bin/pip" freeze | sed 's/+cpu$//' | LC_ALL=C sort > "$work/stores"
+{ echo "# Pinned by 'make lock' from stores.in, beside chain.txt; do not edit by hand."
+  LC_ALL=C comm -13 "$work/chain" "$work/stores"; } > "$here/stores.txt"
+"$1" -m venv "$work/serving"
+"$work/serving/bin/pip" install --quiet --no-deps --requirement "$here/serving.in"
+{ echo "# Pinned by 'make lock' from serving.in; do not edit by hand."
+  "$work/serving/bin/pip" freeze | LC_ALL=C sort; } > "$here/serving.txt"
 "$work/bin/pip" check

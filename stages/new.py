@@ -62,11 +62,24 @@ def main(model: str, like: str) -> None:
     yaml.dump(tree, text)
     files.write_bytes(layout.PARAMS, text.getvalue().encode())
     params.load()
+    _register([f"{model}-{precision}" for precision in added])
     console.say(
         f"params.yaml: models.{model}, profiles.{model}, "
         + ", ".join(f"engines.{model}-{precision}" for precision in added)
     )
     console.say("look it over, then: make repro")
+
+
+def _register(engines: list[str]) -> None:
+    """Add packages to `artifacts:` of dvc.yaml, which DVC cannot make from params.yaml."""
+    text = layout.FLOW.read_text(encoding="utf-8")
+    entries = "".join(
+        f"  {engine}:\n    path: {layout.package(engine)}\n    type: model\n"
+        "    desc: Triton model repository entry\n"
+        for engine in engines
+    )
+    text = text.replace("\nartifacts:\n", f"\nartifacts:\n{entries}", 1)
+    files.write_bytes(layout.FLOW, text.encode())
 
 
 def _yaml() -> YAML:
@@ -190,6 +203,9 @@ def _engine(engine: Any, model: str, template: Any, spec: Any) -> Any:
     if "timing_cache" in engine["builder"]:
         engine["builder"]["timing_cache"] = "none"  # the other's tactics are of another graph
     engine["builder"]["plugins"].clear()
+    engine["serving"].update(runtime="plan", version=1)
+    if isinstance(first, int):
+        engine["serving"]["dynamic_batching"] = None
     if spec["metric"]["kind"] == "none":
         engine["gates"]["max_accuracy_drop"] = None
     return engine

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from stages.backends.onnxruntime import run as onnxruntime
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    import onnx_ir as ir
+
 
 def main(model: str) -> None:
     """Observe the clean graph of `models.<model>` on its calibration samples."""
@@ -26,14 +28,27 @@ def main(model: str) -> None:
     inputs = document.param(f"models.{model}.inputs")
     threads = document.param(f"models.{model}.threads")
     calibration = samples.Split(folder=layout.samples(model, "calibration"), inputs=inputs)
+    clean = layout.clean(model)
 
-    arrays, notes = _observe(model, calibration, settings, threads)
+    with ThreadPoolExecutor() as aside:  # a large graph is hashed while it is looked at
+        digests = aside.submit(files.digests, clean)
+        graph = graphs.load_structure(clean)
+        lacking = onnxruntime.lacking(clean / layout.GRAPH_FILE, graph, threads=threads)
+        observer = (
+            Observer({}, (), bins=settings["bins"], memory=0, threads=1, fixed=False)
+            if lacking
+            else _observe(graph, clean, calibration, settings, threads)
+        )
+    arrays = observer.arrays(
+        observed.graph_digest(clean, digests.result()), () if lacking else tap.needed(graph)
+    )
+    notes = _nothing(lacking) if lacking else observer.notes(inputs)
     observations.write(layout.observations(model), arrays)
 
     facts.write(
         "observe",
         model,
-        inputs=[layout.clean(model), calibration.folder],
+        inputs=[digests.result(), calibration.folder],
         outputs=[layout.observations(model)],
         params={
             f"models.{model}.inputs": inputs,
@@ -56,24 +71,18 @@ def main(model: str) -> None:
     )
 
 
-def _look_at(clean: Path, threads: int) -> tuple[str, dict[str, int], set[str], set[str], bytes]:
-    graph = graphs.load(clean)
-    lacking = onnxruntime.lacking(clean / layout.GRAPH_FILE, graph, threads=threads)
-    seen = tap.observed(graph), tap.ranged(graph), tap.needed(graph), tap.opening(graph)
-    return lacking, *seen
+def _nothing(lacking: str) -> dict[str, Any]:
+    return {"notes": [f"nothing was observed: {lacking}"], "infinite": {}}
 
 
 def _observe(
-    model: str, calibration: samples.Split, settings: Mapping[str, int], threads: int
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arrays of the file, and what there is to say about them."""
-    clean = layout.clean(model)
-    lacking, axes, ranged, needed, opening = _look_at(clean, threads)
-    if lacking:
-        with Observer({}, (), bins=settings["bins"], memory=0, threads=1, fixed=False) as nothing:
-            arrays = nothing.arrays(observed.graph_digest(clean), ())
-        return arrays, {"notes": [f"nothing was observed: {lacking}"], "infinite": {}}
-    gc.collect()  # the graph's parts refer to each other, and its weights would stay
+    graph: ir.Model,
+    clean: Path,
+    calibration: samples.Split,
+    settings: Mapping[str, int],
+    threads: int,
+) -> Observer:
+    """What has seen all samples."""
     feeds = console.progress(
         calibration.feeds(settings["batch"]),
         total=calibration.estimate(settings["batch"]),
@@ -85,12 +94,12 @@ def _observe(
             shutil.copyfile(file, folder / file.name)
         opened = folder / layout.GRAPH_FILE
         with opened.open("ab") as stream:
-            stream.write(opening)
+            stream.write(tap.opening(graph))
         with (
             onnxruntime.runner(opened, threads=threads, name="observed") as runner,
             Observer(
-                axes,
-                ranged,
+                tap.observed(graph),
+                tap.ranged(graph),
                 bins=settings["bins"],
                 memory=settings["memory_mib"] << 20,
                 threads=threads,
@@ -99,7 +108,7 @@ def _observe(
         ):
             for batch in feeds:
                 observer.observe(batch, runner.infer)
-    return observer.arrays(observed.graph_digest(clean), needed), observer.notes(calibration.inputs)
+    return observer
 
 
 if __name__ == "__main__":

@@ -12,21 +12,20 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.bundle import manifest, provenance, triton
-from stages.lib import console, errors, facts, files, layout, params, pins, schema
+from stages.bundle import batching, entry, manifest, provenance, rules, triton
+from stages.lib import console, errors, facts, files, graphs, layout, params, pins, schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-_MODEL_PY = Path(__file__).with_name("bundle") / "triton_model.py"
 
 
 def main(engine: str) -> None:
     """Package `engines.<engine>`."""
     document = params.load()
-    versions = {**pins.toolchain(document), **pins.of_the_machine()}
+    versions = {**pins.toolchain(document, "package"), **pins.of_the_machine()}
     backend = document.param(f"engines.{engine}.backend")
     model = document.param(f"engines.{engine}.model")
+    serving = document.param(f"engines.{engine}.serving")
 
     told = _facts(engine, model)
     report = _read(layout.report(engine), "report")
@@ -36,11 +35,21 @@ def main(engine: str) -> None:
         raise errors.GateError(msg, mend=f"`dvc repro gate@{engine}` says how")
     _check(engine, backend, told, report, verdict)
 
+    typed = layout.typed(engine)
+    for path, digest in files.digests(typed).items():
+        _same(Path(path), digest, told["precision"]["outputs"])
+    magic, config = _config(engine, serving, told, report)  # before anything is written
     folder = layout.package(engine)
     with files.writing(folder) as temporary:
-        _fill(temporary, engine, told["build"]["details"], report)
+        temporary.mkdir(parents=True)
+        plan = files.need(layout.plan(engine))
+        entry.fill(temporary, magic=magic, serving=serving, plan=plan, typed=typed)
+        shutil.copyfile(layout.report(engine), temporary / "report.json")
+        shutil.copyfile(layout.verdict(engine), temporary / "verdict.json")
+        (temporary / "config.pbtxt").write_text(config, encoding="utf-8")
         packed = _digests(temporary)
-        _same(layout.plan(engine), packed[manifest.PLAN_FILE]["sha256"], told["build"]["outputs"])
+        packed_plan = packed[f"{serving['version']}/{manifest.PLAN}"]
+        _same(plan, packed_plan["sha256"], told["build"]["outputs"])
         made = manifest.make(
             engine,
             model,
@@ -49,6 +58,8 @@ def main(engine: str) -> None:
             verdict=verdict,
             code=facts.code(),
             versions=versions,
+            params={f"engines.{engine}.serving": serving},
+            serving=entry.served(serving, packed),
             files=packed,
         )
         _write(temporary / provenance.FILE, provenance.make(made), "provenance", folder)
@@ -111,31 +122,35 @@ def _same(path: Path, digest: str, recorded: Mapping[str, str]) -> None:
         raise errors.ArtifactError(msg, mend="`dvc checkout --force` restores what DVC recorded")
 
 
-def _fill(folder: Path, engine: str, face: Mapping[str, Any], report: Mapping[str, Any]) -> None:
+def _config(
+    engine: str, serving: Mapping[str, Any], told: Mapping[str, Any], report: Mapping[str, Any]
+) -> tuple[str, str]:
+    """First four bytes of the plan, and the text of config.pbtxt."""
+    face = told["build"]["details"]
     measured = {entry["name"]: entry for entry in report["measurements"]}
     header = measured["plan-header"]["value"]
     compared = measured["numerics"]["state"] == "measured"
-    config = triton.config(
+    settings = told["build"]["params"].get(f"engines.{engine}.builder", {})
+    graph = serving["runtime"] == "onnxruntime"
+    inputs = told["export"]["params"][f"models.{report['model']}.inputs"]
+    versions = told["validate"]["versions"]
+    text = triton.config(
         engine,
         header["magic"],
         inputs=face["inputs"],
         outputs=face["outputs"],
         profiles=face["profiles"],
+        axes=batching.first_axes(graphs.load(layout.typed(engine)), inputs),
+        serving=serving,
         parameters={
-            "runtime": face["backend"],
-            "runtime_version": header["version"],
+            "runtime": "onnxruntime" if graph else face["backend"],
+            "runtime_version": versions["onnxruntime"] if graph else header["version"],
             "device_run": "not run",
             **({} if compared else {"comparison_with_the_model": "not run"}),
+            **rules.check_builder(engine, settings, serving["runtime"]),
         },
     )
-    plan = folder / manifest.PLAN_FILE
-    plan.parent.mkdir(parents=True)
-    shutil.copyfile(files.need(layout.plan(engine)), plan)
-    if triton.backend(header["magic"]) == "python":
-        shutil.copyfile(_MODEL_PY, plan.with_name("model.py"))
-    shutil.copyfile(layout.report(engine), folder / "report.json")
-    shutil.copyfile(layout.verdict(engine), folder / "verdict.json")
-    (folder / "config.pbtxt").write_text(config, encoding="utf-8")
+    return header["magic"], text
 
 
 def _digests(folder: Path) -> dict[str, dict[str, Any]]:

@@ -86,7 +86,7 @@ def _package(package: Path, document: Params) -> list[Row]:
         for path in sorted({*told["files"], manifest.FILE}):
             verdict = _judge(package / path, made / path, step, document)
             rows.append((f"package@{told['engine']}", path, verdict))
-    rows = elsewhere.settle(rows, manifest.PLAN_FILE)  # told only now, since the plan decides
+    rows = elsewhere.settle(rows, told["plan"]["file"])  # told only now, since the plan decides
     for row in rows:
         _tell(*row)
     return rows

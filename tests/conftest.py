@@ -108,6 +108,9 @@ def _params(real: Any) -> Any:
         | {"model": MODEL, "profile": MODEL, "validation_batch": 8}
         for kind in PRECISIONS
     }
+    for engine in engines.values():  # tests make smaller profiles too
+        batching = engine["serving"]["dynamic_batching"] | {"preferred_batch_size": [4]}
+        engine["serving"] = engine["serving"] | {"dynamic_batching": batching}
     return real | {
         "models": {MODEL: spec},
         "profiles": {MODEL: [{"x": bounds}]},

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 INERT = "stages/lib/"  # moves values and bytes, decides nothing; pinned by tests/lib
 # Read as a file, not imported.
-READ = {"package": {"stages/bundle/triton_model.py"}}
+PACKED = ("model", "onnxruntime", "tensorrt_rtx")
+READ = {"package": {f"stages/bundle/triton_{name}.py" for name in PACKED}}
 BOOKKEEPING = re.compile(r"epoch\.\w+")
 # Read, and no dependency: what may stop a stage, and changes nothing of what it makes.
 GUARDS = {"models.*.limits", "toolchain.*.driver_min"}
@@ -250,3 +251,9 @@ def test_importlib_stays_in_plugins() -> None:
         and any(a.name.partition(".")[0] == "importlib" for a in node.names)
     }
     assert users == {"stages/lib/plugins.py"}
+
+
+def test_artifacts_are_the_engines_packages() -> None:
+    """GTO's tags, and `dvc artifacts get`, know an engine's package by the engine's name."""
+    found = {name: item.path for name, item in Repo(str(ROOT)).artifacts.read()["dvc.yaml"].items()}
+    assert found == {name: layout.package(name).as_posix() for name in PARAMS["engines"]}

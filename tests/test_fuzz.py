@@ -24,11 +24,12 @@ def test_sound_models_come_through(bases: dict[str, bytes]) -> None:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_damage_ends_in_an_error_of_its_own(bases: dict[str, bytes], part: int) -> None:
+    before = target.peak_mib()  # of all children of this process so far, those of other tests too
     results = [target.attempt(bases, SEED, part * ATTEMPTS + i) for i in range(ATTEMPTS)]
     assert [result for result in results if result.failed] == []
     ends = {result.end for result in results}
     assert {"accepted", "SourceModelError"} <= ends
-    assert target.peak_mib() < 2 * target.LIMITS["memory_mib"]
+    assert target.peak_mib() <= max(before, 2 * target.LIMITS["memory_mib"])
 
 
 def test_an_attempt_can_be_repeated(bases: dict[str, bytes]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from ruamel.yaml import YAML
 
 from stages import check, new
 from stages.lib import errors, params
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """params.yaml, its schema and the demo, as in a clone."""
     monkeypatch.chdir(tmp_path)
-    for name in ("params.yaml", "schemas/params.schema.json"):
+    for name in ("params.yaml", "dvc.yaml", "schemas/params.schema.json"):
         Path(name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, name)
     shutil.copytree(ROOT / "models", "models")
@@ -74,6 +75,10 @@ def test_an_onnx_model_tells_its_own_inputs() -> None:
     check.main()
     after = Path("params.yaml").read_text().splitlines()
     assert not [line for line in before.splitlines() if line not in after], "nothing was lost"
+    flow = YAML(typ="safe").load(Path("dvc.yaml"))
+    assert {name: item["path"] for name, item in flow["artifacts"].items()} == {
+        name: f"artifacts/packages/{name}" for name in document.param("engines")
+    }
 
 
 @pytest.mark.usefixtures("project")

@@ -14,8 +14,9 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from stages import package
+from stages.bundle import integrity, triton
 from stages.lib import errors, files, layout, schema
-from tests.packages_zoo import ENGINE, NAMES, PLAN, example, run, write
+from tests.packages_zoo import ENGINE, NAMES, PLAN, TYPED, example, run, write
 
 ROOT = Path(__file__).parents[1]
 TENSORRT_BUILDER = {
@@ -61,6 +62,7 @@ def test_package_is_an_entry_of_a_model_repository(package_files: dict[str, byte
     assert sorted(package_files) == [
         "1/model.plan",
         "1/model.py",
+        "1/runtime.py",
         "config.pbtxt",
         "manifest.json",
         "provenance.json",
@@ -68,7 +70,9 @@ def test_package_is_an_entry_of_a_model_repository(package_files: dict[str, byte
         "verdict.json",
     ]
     assert package_files["1/model.plan"] == PLAN
-    assert package_files["1/model.py"] == (ROOT / "stages/bundle/triton_model.py").read_bytes()
+    for packed_as, name in (("model", "model"), ("runtime", "tensorrt_rtx")):
+        source = ROOT / f"stages/bundle/triton_{name}.py"
+        assert package_files[f"1/{packed_as}.py"] == source.read_bytes()
     assert package_files["report.json"] == layout.report(ENGINE).read_bytes()
     assert package_files["verdict.json"] == layout.verdict(ENGINE).read_bytes()
 
@@ -145,6 +149,7 @@ def test_tensorrt_plan_needs_no_python(project: Path) -> None:
         (layout.plan(ENGINE), "dvc checkout"),
         (layout.report(ENGINE), "gate@"),
         (layout.verdict(ENGINE), "dvc checkout"),
+        (TYPED, "dvc checkout"),
     ],
 )
 def test_altered_file_is_refused(path: Path, mend: str) -> None:
@@ -154,6 +159,34 @@ def test_altered_file_is_refused(path: Path, mend: str) -> None:
         package.main(ENGINE)
     assert mend in caught.value.mend
     assert not layout.package(ENGINE).exists()
+
+
+def test_version_is_the_folder_of_params_yaml(project: Path) -> None:
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    head, mark, tail = text.partition(f"  {ENGINE}:\n")
+    tail = tail.replace("      version: 1\n", "      version: 7\n", 1)
+    Path("params.yaml").write_text(head + mark + tail, encoding="utf-8")
+    assert run(project).returncode == 0
+    folder = layout.package(ENGINE)
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["7"]
+    told = integrity.check(folder)
+    assert told["plan"]["file"] == "7/model.plan"
+    assert told["serving"]["version"] == told["params"][f"engines.{ENGINE}.serving"]["version"] == 7
+
+
+def test_manifest_that_contradicts_itself_on_what_answers_is_found(project: Path) -> None:
+    assert run(project).returncode == 0
+    path = layout.package(ENGINE) / "manifest.json"
+    told = files.read_json(path)
+    serving = told["serving"]
+    serving["answers"] = triton.ANSWERS["onnxruntime"]
+    files.write_json(path, told)
+    with pytest.raises(errors.IntegrityError, match=r"serving.answers is the typed graph on ONNX"):
+        integrity.check(layout.package(ENGINE))
+    told["serving"] = serving | {"answers": "the plan", "version": 2}
+    files.write_json(path, told)
+    with pytest.raises(errors.IntegrityError, match=r"1/model.plan is not of version 2"):
+        integrity.check(layout.package(ENGINE))
 
 
 @pytest.mark.usefixtures("project")

@@ -42,6 +42,7 @@ ENGINES = (
     "digits-fp8-b64",
     "digits-int8-b1",
     "digits-int8-b64",
+    "digits-int8-cpu",
     "digits-auto-b64",
 )
 SMALL = ("digits-fp32-b1", "digits-int8-b1", "digits-int8-b64")
@@ -185,6 +186,7 @@ STALE = {
     "calibrate": ["calibrate@digits"],
     "precision": each("precision"),
     "validate": each("validate"),
+    "package": each("package"),
     # sanitize tells what its parser refuses, and validate reads the plan's version.
     "tensorrt_rtx.packages": ["sanitize@digits", *each("build", "validate")],
     "tensorrt_rtx.onnx_opset": each("build"),
@@ -267,8 +269,8 @@ def test_a_second_machine_takes_everything_from_the_remote_and_runs_nothing(
     # Another pin is another recipe: nothing is taken, and the stage says what is installed.
     second.edit("params.yaml", "tensorrt-rtx: 1.7.1.116", "tensorrt-rtx: 1.6.0.1")
     done = second.dvc("repro", "--keep-going", check=False).stdout
-    assert of(RAN.findall(done), "build") == each("build")
-    assert not list(second.root.glob("artifacts/engines/*/model.plan"))
+    assert RAN.findall(done)[1:] == ["sanitize@digits"]
+    assert "is cached" not in done
 
 
 def test_a_failed_gate_stops_its_engine_and_no_other(small: Clone) -> None:

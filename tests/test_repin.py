@@ -42,12 +42,19 @@ def test_the_python_of_the_pins_is_that_of_the_project() -> None:
     assert f'requires-python = "=={TOOLCHAIN["python"]}.*"' in (ROOT / "pyproject.toml").read_text()
 
 
-@pytest.mark.parametrize("name", ["chain.txt", "dev.txt", "tensorrt-bindings.txt"])
+@pytest.mark.parametrize("name", ["chain.txt", "dev.txt", "serving.txt", "tensorrt-bindings.txt"])
 def test_locks_pin_every_version_and_name_no_host(name: str) -> None:
     lines = (ROOT / "requirements" / name).read_text().splitlines()
     wanted = [line for line in lines if line and not line.startswith("#")]
     assert wanted
     assert not [line for line in wanted if not re.fullmatch(r"[\w.-]+==[\w.]+", line)]
+
+
+def test_the_server_has_the_runtimes_that_packages_ask_for() -> None:
+    """model.py refuses any other version."""
+    chain, serving = locked("chain.txt"), locked("serving.txt")
+    for package in ("onnxruntime", "tensorrt-rtx"):
+        assert serving[package] == chain[package]
 
 
 def test_the_two_locks_do_not_fight() -> None:

@@ -16,8 +16,8 @@ from stages.lib import schema
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 KINDS = sorted(path.name.removesuffix(".schema.json") for path in SCHEMAS.glob("*.schema.json"))
 KINDS_WITH_EXAMPLES = [
-    "decision", "device", "facts", "latency", "manifest", "provenance", "ranges", "report",
-    "verdict",
+    "channel", "decision", "device", "facts", "latency", "manifest", "pointer", "promotion",
+    "provenance", "ranges", "report", "verdict",
 ]  # fmt: skip
 
 

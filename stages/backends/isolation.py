@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -37,11 +38,13 @@ REPRODUCIBLE = frozenset({"tensorrt_rtx"})
 _LIBRARY = ("libtensorrt_rtx.so", "libtensorrt_rtx.so.1")
 _ALLOCATOR = ("libtbbmalloc_proxy.so.2", "libtbbmalloc.so.2")
 _PROCESSORS = "libprocessors.so"
-# What the builder is told of the machine; how long it takes does not depend on it.
-_COUNT = 4
+# What the builder is told of the machine. Of more it starts more threads, and is no quicker.
+_COUNT = 1
 _PRELOADED = (_PROCESSORS, _ALLOCATOR[0])
 # The loader splits LD_PRELOAD at spaces, so the path is in the other one: the child's folder.
 _ENVIRONMENT = {"LD_LIBRARY_PATH": ".", "LD_PRELOAD": ":".join(_PRELOADED), "PYTHONHASHSEED": "0"}
+# The C library sizes the stacks of the builder's threads by it, and Linux lays out memory by it.
+_STACK = 8 << 20
 # For a second build that shall show a dependence on what the recipe leaves open.
 _OTHER_ENVIRONMENT = {
     **_ENVIRONMENT,
@@ -104,7 +107,7 @@ def build(
             stdin=subprocess.PIPE,
             stdout=stream,
             stderr=subprocess.PIPE,
-            preexec_fn=_keep_one_core if otherwise else None,  # noqa: PLW1509 (takes no lock)
+            preexec_fn=_prepare(reproducible=reproducible, otherwise=otherwise),  # noqa: PLW1509
             text=True,
         )
         last = _talk(process, _message(backend, order, plugins), log)
@@ -153,8 +156,18 @@ def _furnish(folder: Path, graph: Path) -> None:
     (folder / _PROCESSORS).write_bytes(processors.library(_COUNT))
 
 
-def _keep_one_core() -> None:
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+def _prepare(*, reproducible: bool, otherwise: bool) -> Callable[[], None]:
+    """What the child does before it becomes an interpreter; nothing there may take a lock."""
+
+    def prepare() -> None:
+        if reproducible:
+            _, most = resource.getrlimit(resource.RLIMIT_STACK)
+            size = _STACK if most == resource.RLIM_INFINITY else min(_STACK, most)
+            resource.setrlimit(resource.RLIMIT_STACK, (size, most))
+        if otherwise:
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+    return prepare
 
 
 def _heard(line: str, log: Callable[[str], None]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from stages.bundle import contents, manifest, provenance, statement
+from stages.bundle import contents, entry, manifest, provenance, statement
 from stages.lib import errors, files, layout, lockfile, plan_header, schema, wording
 
 if TYPE_CHECKING:
@@ -90,7 +90,9 @@ def _compared(
 ) -> Iterator[str]:
     told = documents[manifest.FILE]
     yield from _listed(told["files"], seen)
-    yield from _plan(root, told, seen)
+    yield from entry.problems(told)
+    if told["plan"]["file"] in told["files"]:
+        yield from _plan(root, told, seen)
     if report := documents.get("report.json"):
         yield from _report(told, report)
         if verdict := documents.get("verdict.json"):
@@ -99,16 +101,16 @@ def _compared(
 
 
 def _listed(listed: Mapping[str, Any], seen: Mapping[str, contents.File]) -> Iterator[str]:
-    for name, entry in listed.items():
+    for name, told in listed.items():
         found = seen.get(name)
         if found is None:
             yield f"{name}: is missing"
-        elif found.bytes < entry["bytes"]:
-            yield f"{name}: is truncated: {found.bytes} of {entry['bytes']} bytes"
-        elif found.bytes > entry["bytes"]:
-            yield f"{name}: is too long: {found.bytes} bytes, not {entry['bytes']}"
-        elif found.sha256 != entry["sha256"]:
-            yield f"{name}: was changed: its SHA-256 is {found.sha256}, not {entry['sha256']}"
+        elif found.bytes < told["bytes"]:
+            yield f"{name}: is truncated: {found.bytes} of {told['bytes']} bytes"
+        elif found.bytes > told["bytes"]:
+            yield f"{name}: is too long: {found.bytes} bytes, not {told['bytes']}"
+        elif found.sha256 != told["sha256"]:
+            yield f"{name}: was changed: its SHA-256 is {found.sha256}, not {told['sha256']}"
     for name in sorted(set(seen) - set(listed) - {manifest.FILE}):
         yield f"{name}: is not in the manifest"
 

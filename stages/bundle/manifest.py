@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FILE = "manifest.json"
 SCHEMA_VERSION = 1
-PLAN_FILE = "1/model.plan"
+PLAN = "model.plan"
 
 
 # Builder settings that decide where the plan may run; each backend has its own.
@@ -71,6 +71,8 @@ def make(
     verdict: Document,
     code: Mapping[str, str],
     versions: Mapping[str, str],
+    params: Mapping[str, Any],
+    serving: Mapping[str, Any],
     files: Mapping[str, Mapping[str, Any]],
 ) -> Document:
     """Make a manifest (schemas/manifest.schema.json).
@@ -83,6 +85,8 @@ def make(
         verdict: what `gate` decided.
         code: digests of the code of `package` itself.
         versions: versions that `package` itself is pinned to.
+        params: values that `package` itself used, by dotted key.
+        serving: version and runtime, what answers, and its files, the first one in the lead.
         files: {"sha256", "bytes"} of each file of the package, by path in the package.
 
     Raises:
@@ -97,7 +101,7 @@ def make(
         "model": model,
         "backend": face["backend"],
         "plan": {
-            "file": PLAN_FILE,
+            "file": f"{serving['version']}/{PLAN}",
             **face["plan"],
             "magic": header["magic"],
             "version": header["version"],
@@ -115,10 +119,14 @@ def make(
             **{stage: told["versions"] for stage, told in facts.items()},
             "package": dict(versions),
         },
-        "params": {key: value for told in facts.values() for key, value in told["params"].items()},
+        "params": {
+            **{key: value for told in facts.values() for key, value in told["params"].items()},
+            **params,
+        },
         "digests": _digests(engine, model, facts),
         "code": {**{stage: told["code"] for stage, told in facts.items()}, "package": dict(code)},
         **judged(report, verdict),
+        "serving": dict(serving),
         "device": "not run",
         "files": {path: dict(entry) for path, entry in files.items()},
     }

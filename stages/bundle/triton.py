@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The enginery authors
 # SPDX-License-Identifier: Apache-2.0
-"""Triton's config.pbtxt, from what `build` recorded about the plan.
+"""Triton's config.pbtxt, from what `build` recorded about the plan and `serving` of params.yaml.
 
 Format: protobuf text of inference.ModelConfig (triton-inference-server/common,
 protobuf/model_config.proto); what the server itself refuses is refused here, with its reason.
@@ -10,16 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from stages.bundle import batching, rules
 from stages.lib import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    Tensors = Sequence[Mapping[str, Any]]
-    Profiles = Sequence[Mapping[str, Mapping[str, Sequence[int]]]]
-
-# Triton's TensorRT backend loads TensorRT's own plans alone; tensorrt_rtx is run from Python.
-_BACKENDS = {"ftrt": "tensorrt", "vtrt": "python"}
+    from stages.bundle.batching import Profiles, Tensors
 
 _TYPES = {
     "bool": "TYPE_BOOL",
@@ -34,50 +31,11 @@ _TYPES = {
 # NumPy has no bfloat16, and the Python backend hands tensors over as NumPy arrays.
 _NOT_IN_PYTHON = ("bfloat16",)
 
-_MEND = "change the source model or `outputs` and `inputs` in params.yaml, then `dvc repro`"
-
-
-def backend(magic: str) -> str:
-    """Triton's backend for a plan, by the plan's first four bytes.
-
-    Raises:
-        GraphError: Triton has none.
-    """
-    if magic not in _BACKENDS:
-        msg = f"Triton has no backend for a plan that begins with {magic!r}"
-        raise errors.GraphError(
-            msg, mend="set engines.<engine>.backend to tensorrt_rtx or tensorrt"
-        )
-    return _BACKENDS[magic]
-
-
-def max_batch_size(inputs: Tensors, outputs: Tensors, profiles: Profiles) -> int:
-    """Largest batch that Triton may send, or 0 if Triton shall not batch.
-
-    With a size above 0 Triton adds a leading axis to every input and output, sends any size from 1
-    on, and counts samples by it. So it is above 0 only if
-
-    - every input and output has a dynamic leading axis: a fixed one cannot take another size;
-    - in each profile that axis runs over the same sizes for all inputs;
-    - together the profiles take every size from 1 to the largest.
-
-    Otherwise clients send whole shapes, and the plan's own profiles are what is checked. A
-    one-shape profile of batch 1 over a dynamic axis gives 1.
-    """
-    if any(tensor["shape"][:1] != [-1] for tensor in [*inputs, *outputs]):
-        return 0
-    reach = 0
-    spans = [_span(profile) for profile in profiles]
-    for span in sorted(span or (0, 0) for span in spans):
-        if span == (0, 0) or span[0] > reach + 1:
-            return 0
-        reach = max(reach, span[1])
-    return reach
-
-
-def _span(profile: Mapping[str, Mapping[str, Sequence[int]]]) -> tuple[int, int] | None:
-    spans = {(shapes["min"][0], shapes["max"][0]) for shapes in profile.values()}
-    return spans.pop() if len(spans) == 1 else None
+# What answers, for people who look at a server; and as the manifest has it.
+ANSWERS = {
+    "plan": "the plan",
+    "onnxruntime": "the typed graph on ONNX Runtime, on the CPU: never a test of the plan",
+}
 
 
 def config(
@@ -87,6 +45,8 @@ def config(
     inputs: Tensors,
     outputs: Tensors,
     profiles: Profiles,
+    axes: Mapping[str, str | None],
+    serving: Mapping[str, Any],
     parameters: Mapping[str, str],
 ) -> str:
     """The text of config.pbtxt.
@@ -97,29 +57,43 @@ def config(
         inputs: {"name", "dtype" (numpy's name), "shape" (-1 where dynamic)}, in order.
         outputs: likewise.
         profiles: by input name, {"min", "opt", "max"}.
-        parameters: what people and model.py shall find under `parameters`.
+        axes: what the typed graph calls first axes, see `batching.first_axes`.
+        serving: `engines.<engine>.serving`.
+        parameters: what people shall find under `parameters`.
 
     Raises:
         GraphError: Triton cannot take a name, dtype or shape.
+        ServingError: the plan cannot be served as `serving` says.
     """
-    served_by = backend(magic)
-    _check_names([*inputs, *outputs])
-    size = max_batch_size(inputs, outputs, profiles)
-    if served_by == "python":
+    served_by = rules.backend(magic, serving["runtime"])
+    python = served_by == "python"
+    rules.check_names([*inputs, *outputs])
+    batch = batching.find(inputs, outputs, profiles, axes)
+    rules.check_serving(name, batch, serving)
+    parameters = {**parameters, "answers": ANSWERS[serving["runtime"]]}
+    if python:
         # model.py reads NumPy arrays, which exist on the host alone.
-        parameters = {**parameters, "FORCE_CPU_ONLY_INPUT_TENSORS": "yes"}
+        parameters |= {"FORCE_CPU_ONLY_INPUT_TENSORS": "yes"}
     lines = [
-        "# Made from the inputs, outputs and profiles that `build` recorded.",
+        "# From what `build` recorded of the plan, and `serving` of params.yaml.",
         f"name: {quoted(name)}",
         f'backend: "{served_by}"',
-        f"max_batch_size: {size}",
+        f"max_batch_size: {batch.size}",
     ]
-    if served_by == "tensorrt":
+    if batch.why_not:
+        lines.append(f"# No batches: {_comment(batch.why_not)}.")
+    if not python:
         lines.append('default_model_filename: "model.plan"')
     for kind, tensors in (("input", inputs), ("output", outputs)):
         for tensor in tensors:
-            lines += _tensor(kind, tensor, batched=size > 0, python=served_by == "python")
-    lines += _instances(served_by, len(profiles))
+            lines += _tensor(kind, tensor, batched=batch.size > 0, python=python)
+    lines += [_version_policy(serving["version_policy"]), *_batches(serving["dynamic_batching"])]
+    lines += _instances(serving, python=python, profiles=len(profiles))
+    if serving["cuda_graphs"]:
+        lines.append("optimization { cuda { graphs: true } }")
+    if serving["warmup"]:
+        for index, profile in enumerate(profiles):
+            lines += _warmup(index, profile, inputs, batched=batch.size > 0)
     for key, value in sorted(parameters.items()):
         lines += [
             "parameters {",
@@ -142,12 +116,68 @@ def _printable(char: str) -> str:
     return f"\\{ord(char):03o}"
 
 
-def _instances(served_by: str, profiles: int) -> list[str]:
-    lines = ["instance_group {", "  kind: KIND_GPU"]
-    if served_by == "tensorrt" and profiles > 1:
-        # Without names Triton uses the first profile alone; model.py chooses by itself.
-        lines.append("  profile: [ " + ", ".join(f'"{index}"' for index in range(profiles)) + " ]")
+def _comment(text: str) -> str:
+    """A comment ends with its line, and a tensor's name may hold anything."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _version_policy(policy: Any) -> str:
+    if policy == "all":
+        return "version_policy { all { } }"
+    if "latest" in policy:
+        return f"version_policy {{ latest {{ num_versions: {policy['latest']} }} }}"
+    versions = ", ".join(map(str, sorted(policy["specific"])))
+    return f"version_policy {{ specific {{ versions: [ {versions} ] }} }}"
+
+
+def _batches(asked: Mapping[str, Any] | None) -> Iterator[str]:
+    if asked is None:
+        return
+    yield "dynamic_batching {"
+    if sizes := sorted(asked["preferred_batch_size"]):
+        yield f"  preferred_batch_size: [ {', '.join(map(str, sizes))} ]"
+    yield f"  max_queue_delay_microseconds: {asked['max_queue_delay_microseconds']}"
+    yield "}"
+
+
+def _instances(serving: Mapping[str, Any], *, python: bool, profiles: int) -> list[str]:
+    lines = ["instance_group {", f"  count: {serving['instances']}"]
+    if serving["runtime"] == "onnxruntime":
+        lines.append("  kind: KIND_CPU")
+    elif python:
+        # KIND_GPU is refused without a GPU before model.py can say what is missing.
+        lines += ["  # On every GPU; without one on the CPU, where model.py says so.", _AUTO]
+    else:
+        lines.append("  kind: KIND_GPU")
+        if profiles > 1:
+            # Without names Triton uses the first profile alone; model.py chooses by itself.
+            names = ", ".join(f'"{index}"' for index in range(profiles))
+            lines.append(f"  profile: [ {names} ]")
     return [*lines, "}"]
+
+
+_AUTO = "  kind: KIND_AUTO"
+
+
+def _warmup(
+    index: int,
+    profile: Mapping[str, Mapping[str, Sequence[int]]],
+    inputs: Tensors,
+    *,
+    batched: bool,
+) -> Iterator[str]:
+    """Zeros, since they are an index into anything; at the opt shapes, which the profile takes."""
+    shapes = {tensor["name"]: list(profile[tensor["name"]]["opt"]) for tensor in inputs}
+    size = min((shape[0] for shape in shapes.values()), default=1) if batched else 1
+    yield "model_warmup {"
+    yield f'  name: "profile {index}"'
+    yield f"  batch_size: {size}"
+    for tensor in inputs:
+        shape = shapes[tensor["name"]]
+        dims = (shape[1:] if batched else shape) or [1]
+        value = f"data_type: {_TYPES[tensor['dtype']]} dims: [ {', '.join(map(str, dims))} ]"
+        yield f"  inputs {{ key: {quoted(tensor['name'])} value {{ {value} zero_data: true }} }}"
+    yield "}"
 
 
 def _tensor(kind: str, tensor: Mapping[str, Any], *, batched: bool, python: bool) -> list[str]:
@@ -155,14 +185,14 @@ def _tensor(kind: str, tensor: Mapping[str, Any], *, batched: bool, python: bool
     if dtype not in _TYPES or (python and dtype in _NOT_IN_PYTHON):
         where = "Triton's Python backend" if dtype in _TYPES else "Triton"
         msg = f"{where} has no type for {dtype}, which {kind} {name!r} has"
-        raise errors.GraphError(msg, mend=_MEND)
+        raise errors.GraphError(msg, mend=rules.MEND)
     dims = tensor["shape"][1:] if batched else tensor["shape"]
     if 0 in dims:
         msg = f"Triton refuses {kind} {name!r}: a dimension of its shape {tensor['shape']} is 0"
-        raise errors.GraphError(msg, mend=_MEND)
+        raise errors.GraphError(msg, mend=rules.MEND)
     if not dims and not batched:
         msg = f"Triton has no scalars, and {kind} {name!r} is one: its shape is []"
-        raise errors.GraphError(msg, mend=_MEND)
+        raise errors.GraphError(msg, mend=rules.MEND)
     lines = [
         f"{kind} {{",
         f"  name: {quoted(name)}",
@@ -173,14 +203,3 @@ def _tensor(kind: str, tensor: Mapping[str, Any], *, batched: bool, python: bool
         # One number for each sample: clients see [batch, 1], the plan sees [batch].
         lines.append("  reshape { shape: [ ] }")
     return [*lines, "}"]
-
-
-def _check_names(tensors: Tensors) -> None:
-    names = [tensor["name"] for tensor in tensors]
-    for name in names:
-        if not name or "\0" in name or any("\ud800" <= char <= "\udfff" for char in name):
-            msg = f"Triton cannot take the tensor name {name!r}: empty, or no C string in UTF-8"
-            raise errors.GraphError(msg, mend=_MEND)
-        if names.count(name) > 1:
-            msg = f"two inputs or outputs are called {name!r}: Triton cannot tell them apart"
-            raise errors.GraphError(msg, mend=_MEND)

@@ -7,31 +7,31 @@ upper half. When a larger value arrives, neighbouring bins are merged until it f
 width 2^k nest in bins of width 2^(k+1), and scaling a float by a power of two is exact, the counts
 depend on the values alone, never on how they were batched or merged.
 
-Values below zero are counted a second time for themselves: with them the histogram of |x| is one of
-x too, over (-2^e, 2^e).
+Counted is trunc(x / width), so that one table holds the bins of both signs: that of |x| is their
+sum. Only values just below zero have to be told from those just above it by a count of their own.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any
 
 import numpy as np
 
 # Values for which the buffers below stay in a processor's cache.
-_CHUNK = 1 << 15
-_LANES = 2
+CHUNK = 1 << 16
 # Powers of two that float32 holds as normal numbers.
 _LOWEST, _HIGHEST = -126, 127
 
+Array = np.ndarray[Any, Any]
+
 
 class Histogram:
-    """Counts of |x| in `bins` bins over [0, 2^exponent).
+    """Counts in `bins` bins over [0, 2^exponent), of |x| and of those below zero.
 
     Attributes:
         bins: number of bins, a power of two.
-        counts: int64 of shape [bins], of all values.
-        negative: int64 of shape [bins], of those below zero.
         zeros: values that are exactly zero; `counts[0]` holds them too.
         exponent: the range's exponent; None while all values were zero.
         maximum: largest |x|, exact; infinity if one was, which no bin counts.
@@ -39,97 +39,128 @@ class Histogram:
 
     def __init__(self, bins: int) -> None:
         self.bins = bins
-        self.counts: np.ndarray[Any, np.dtype[np.int64]] = np.zeros(bins, np.int64)
-        self.negative: np.ndarray[Any, np.dtype[np.int64]] = np.zeros(bins, np.int64)
         self.zeros = 0
         self.exponent: int | None = None
         self.maximum = 0.0
+        self._below = 0
+        # At bins + trunc(x / width): numpy's own negative places cost a processor its guesses.
+        self._table: Array = np.zeros(2 * bins, np.int64)
 
-    def add(self, values: np.ndarray[Any, Any], span: tuple[float, float] | None = None) -> None:
+    @property
+    def counts(self) -> Array:
+        """int64 [bins], of |x|."""
+        above, below = self._halves()
+        return above + below
+
+    @property
+    def negative(self) -> Array:
+        """int64 [bins], of |x| where x is below zero."""
+        below = self._halves()[1]
+        below[0] = self._below - int(below.sum())
+        return below
+
+    def add(self, values: Array, span: tuple[float, float] | None = None) -> None:
         """Count float32 values of any shape; none may be NaN.
 
         Args:
             values: of any shape.
             span: the smallest and the largest of them, where that is known already.
         """
-        flat = np.ascontiguousarray(values, np.float32).ravel()
+        flat = np.ascontiguousarray(values, np.float32).reshape(-1)
         lowest, highest = _extremes(flat) if span is None else (min(span[0], 0), max(span[1], 0))
         self.maximum = max(self.maximum, -lowest, highest)
         if math.isinf(lowest) or math.isinf(highest):
             flat = flat[np.isfinite(flat)]
             lowest, highest = _extremes(flat)
         largest = max(-lowest, highest)
-        if largest > 0.0:
-            self._widen(math.frexp(largest)[1])
-        self.zeros += flat.size - int(np.count_nonzero(flat != 0))
-        if self.exponent is None:
-            self.counts[0] += flat.size
+        if largest == 0.0:
+            self.zeros += flat.size
+            self._table[self.bins] += flat.size
             return
-        signed = self._signed(flat)
-        self.counts += signed[self.bins :]
-        if lowest < 0.0:
-            below = np.zeros(self.bins, np.int64)
-            below[1:] = signed[self.bins - 1 : 0 : -1]
-            self.counts += below
-            # Truncation takes values just below zero and just above it to the same bin.
-            below[0] = int(np.count_nonzero(flat < 0)) - int(below.sum())
-            self.negative += below
+        shift = self.bins.bit_length() - 1 - self._widen(math.frexp(largest)[1])
+        for start in range(0, flat.size, CHUNK):
+            self._add(flat[start : start + CHUNK], shift, below=lowest < 0.0)
 
     def merge(self, other: Histogram) -> None:
         """Add the counts of another histogram with the same number of bins."""
         self.maximum = max(self.maximum, other.maximum)
         self.zeros += other.zeros
-        if other.exponent is None:
-            self.counts[0] += other.counts[0]
-            return
-        self._widen(other.exponent)
-        if self.exponent is None:  # _widen has set it; for the type checker
-            raise AssertionError
-        self.counts += _coarser(other.counts, self.exponent - other.exponent)
-        self.negative += _coarser(other.negative, self.exponent - other.exponent)
+        self._below += other._below
+        doublings = 0
+        if other.exponent is not None:
+            doublings = self._widen(other.exponent) - other.exponent
+        self._put(other._halves(), doublings)
 
-    def _signed(self, flat: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Counts of bins + trunc(x / width), int64 [2 * bins]."""
-        shift = self.bins.bit_length() - 1 - (self.exponent or 0)
-        if not _LOWEST <= shift <= _HIGHEST:
-            # float64 holds every float32 scaled by any of these powers of two.
-            index = np.ldexp(flat.astype(np.float64), shift).astype(np.int64) + self.bins
-            return np.bincount(index, minlength=2 * self.bins)
-        # Exact in float32 too: what it cannot hold is subnormal, and belongs to bin 0.
-        factor, width = np.float32(math.ldexp(1.0, shift)), 2 * self.bins
-        # Every second value has counters of its own: a processor waits for a counter that it has
-        # just written, and after a ReLU half of all values meet in one.
-        place = (self.bins + width * (np.arange(_CHUNK) % _LANES)).astype(np.int32)
-        scaled, whole = np.empty(_CHUNK, np.float32), np.empty(_CHUNK, np.int32)
-        index = np.empty(_CHUNK, np.int64)
-        counts = np.zeros(_LANES * width, np.int64)
-        for start in range(0, flat.size, _CHUNK):
-            part = flat[start : start + _CHUNK]
-            size = part.size
-            np.multiply(part, factor, out=scaled[:size])
-            # By way of int32: processors have an instruction for that, not all for int64.
-            np.copyto(whole[:size], scaled[:size], casting="unsafe")
-            np.add(whole[:size], place[:size], out=whole[:size])
-            np.copyto(index[:size], whole[:size])
-            counts += np.bincount(index[:size], minlength=_LANES * width)
-        summed: np.ndarray[Any, Any] = counts.reshape(_LANES, width).sum(axis=0)
-        return summed
+    def _add(self, part: Array, shift: int, *, below: bool) -> None:
+        """Count values times 2^shift, at most `CHUNK`; `below`: some may be below zero."""
+        told = _buffers.told[: part.size]
+        self.zeros += part.size - int(np.count_nonzero(np.not_equal(part, 0, out=told)))
+        if below:
+            self._below += int(np.count_nonzero(np.less(part, 0, out=told)))
+            np.add.at(self._table, _places(part, shift, self.bins), 1)
+        else:
+            np.add.at(self._table[self.bins :], _places(part, shift, 0), 1)
 
-    def _widen(self, exponent: int) -> None:
+    def _widen(self, exponent: int) -> int:
+        """Make the range hold 2^exponent, and return its own exponent."""
         if self.exponent is None:
             self.exponent = exponent  # zeros counted so far stay in bin 0
         elif exponent > self.exponent:
-            self.counts = _coarser(self.counts, exponent - self.exponent)
-            self.negative = _coarser(self.negative, exponent - self.exponent)
+            halves = self._halves()
+            self._table = np.zeros_like(self._table)
+            self._put(halves, exponent - self.exponent)
             self.exponent = exponent
+        return self.exponent
+
+    def _halves(self) -> tuple[Array, Array]:
+        """Counts by |trunc(x / width)|: of what is not below zero there, and of what is."""
+        return self._table[self.bins :], np.append(0, self._table[self.bins - 1 : 0 : -1])
+
+    def _put(self, halves: tuple[Array, Array], doublings: int) -> None:
+        """Add such counts, over a range narrower by so many doublings."""
+        above, below = (_coarser(half, doublings) for half in halves)
+        self._table[self.bins :] += above
+        self._table[self.bins : 0 : -1] += below
 
 
-def _extremes(flat: np.ndarray[Any, Any]) -> tuple[float, float]:
+class _Buffers(threading.local):
+    """What a thread works in; made for each tensor anew, it would cost as much as the counting."""
+
+    def __init__(self) -> None:
+        self.scaled = np.empty(CHUNK, np.float32)
+        self.whole = np.empty(CHUNK, np.int32)
+        self.place = np.empty(CHUNK, np.int64)
+        self.told = np.empty(CHUNK, np.bool_)
+
+
+_buffers = _Buffers()
+
+
+def _places(part: Array, shift: int, first: int) -> Array:
+    """The places `first` + trunc(x * 2^shift), int64."""
+    if not _LOWEST <= shift <= _HIGHEST:
+        # float64 holds every float32 scaled by any of these powers of two.
+        return np.ldexp(part.astype(np.float64), shift).astype(np.int64) + first
+    # Exact in float32 too: what it cannot hold is subnormal, and belongs to bin 0.
+    size, factor = part.size, np.float32(math.ldexp(1.0, shift))
+    scaled, whole, place = (
+        buffer[:size] for buffer in (_buffers.scaled, _buffers.whole, _buffers.place)
+    )
+    np.multiply(part, factor, out=scaled)
+    # By way of int32: processors have an instruction for that, not all for int64.
+    np.copyto(whole, scaled, casting="unsafe")
+    if first:
+        np.add(whole, first, out=whole)
+    np.copyto(place, whole)
+    return place
+
+
+def _extremes(flat: Array) -> tuple[float, float]:
     """Lowest value, at most 0, and highest, at least 0."""
     return float(flat.min(initial=0.0)), float(flat.max(initial=0.0))
 
 
-def _coarser(counts: np.ndarray[Any, Any], doublings: int) -> np.ndarray[Any, Any]:
+def _coarser(counts: Array, doublings: int) -> Array:
     """The same counts over a range 2^doublings times as wide."""
     bins = len(counts)
     group = min(1 << min(doublings, 62), bins)

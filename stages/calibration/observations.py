@@ -24,9 +24,7 @@ Arrays, T float32 activations sorted by name, H of them with a histogram:
 from __future__ import annotations
 
 import io
-import math
 import zipfile
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Mapping
     from pathlib import Path
 
+    from stages.calibration.extremes import Extremes
     from stages.calibration.histogram import Histogram
 
 # The first that the format can express.
@@ -44,51 +43,6 @@ _NO_TIME = (1980, 1, 1, 0, 0, 0)
 
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Extremes:
-    """Smallest and largest x of each channel, float32 [channels].
-
-    Where nothing was seen they are +infinity and -infinity; a NaN that was seen is in both.
-    """
-
-    lowest: Array
-    highest: Array
-
-    @property
-    def maxima(self) -> Array:
-        """Largest |x| of each channel, float32 [channels]; 0 where nothing was seen."""
-        # Adding zero makes -0.0 the other zero: which of the two comes first is left to chance.
-        return np.maximum(np.maximum(self.highest, -self.lowest), np.float32(0)) + np.float32(0)
-
-    @property
-    def span(self) -> tuple[float, float]:
-        """Smallest and largest x of all channels; zeros where nothing was seen."""
-        lowest, highest = float(self.lowest.min()), float(self.highest.max())
-        return (lowest + 0.0, highest + 0.0) if lowest <= highest else (0.0, 0.0)
-
-    def merge(self, other: Extremes) -> Extremes:
-        """Those of both."""
-        return Extremes(
-            lowest=np.minimum(self.lowest, other.lowest),
-            highest=np.maximum(self.highest, other.highest),
-        )
-
-
-def extremes(values: Array, axis: int) -> Extremes:
-    """Of the channels on `axis`; of the whole tensor, [1], if `axis` is 0."""
-    size = values.shape[axis] if axis else 1
-    inner = math.prod(values.shape[axis + 1 :]) if axis else values.size
-    rows = values.reshape(math.prod(values.shape[:axis]), size, inner)
-    if inner == 1:
-        low = high = rows[:, :, 0]
-    else:
-        low, high = rows.min(axis=2, initial=np.inf), rows.max(axis=2, initial=-np.inf)
-    return Extremes(
-        lowest=low.min(axis=0, initial=np.inf).astype(np.float32),
-        highest=high.max(axis=0, initial=-np.inf).astype(np.float32),
-    )
 
 
 def pack(

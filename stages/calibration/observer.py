@@ -8,19 +8,20 @@ of a batch's shapes takes one sample, and from then on the size of its activatio
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from stages.calibration import observations
+from stages.calibration import extremes, observations
 from stages.calibration.histogram import Histogram
 from stages.lib import errors, observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Mapping
 
-    from stages.calibration.observations import Extremes
+    from stages.calibration.extremes import Extremes
 
 Array = np.ndarray[Any, Any]
 Feed = dict[str, Array]
@@ -58,7 +59,7 @@ class Observer:
         self._infinite: dict[str, str] = {}
         self._samples, self._room = 0, 1
         self._last: tuple[Any, ...] = ()
-        self._pool = ThreadPoolExecutor(threads)
+        self._threads, self._pool = threads, ThreadPoolExecutor(threads)
 
     def __enter__(self) -> Self:
         return self
@@ -102,15 +103,18 @@ class Observer:
             start = end
 
     def _count(self, results: Mapping[str, Array], size: int) -> None:
-        names = list(self._axes)
-        # Each tensor has its own counts, so threads share nothing; largest first fills them best.
-        names.sort(key=lambda name: -results[name].size)
-        found = dict(
-            zip(names, self._pool.map(lambda n: self._one(n, results[n]), names), strict=True)
-        )
+        # Largest first, so that the threads end together.
+        names = iter(sorted(self._axes, key=lambda name: -results[name].size))
+        found: dict[str, Extremes] = {}
+
+        def work(_: int) -> None:
+            for name in names:  # each takes the next; tensors share nothing
+                found[name] = self._one(name, results[name])
+
+        list(self._pool.map(work, range(self._threads)))
         for name in self._axes:  # in the graph's order: the first NaN is the one to look at
             new = found[name]
-            if np.isnan(new.highest).any():
+            if math.isnan(new.highest):
                 raise self._nan(name, results[name], size)
             if name not in self._infinite and np.isinf(new.maxima).any():
                 self._infinite[name] = self._where(~np.isfinite(results[name]), size)
@@ -118,10 +122,8 @@ class Observer:
             self._channels[name] = new if old is None else old.merge(new)
 
     def _one(self, name: str, values: Array) -> Extremes:
-        found = observations.extremes(values, self._axes[name])
-        if name in self._histograms and not np.isnan(found.highest).any():
-            self._histograms[name].add(values, found.span)
-        return found
+        histogram = self._histograms.get(name)
+        return extremes.scan(values, self._axes[name], histogram.add if histogram else None)
 
     def _nan(self, name: str, values: Array, size: int) -> errors.CalibrationError:
         """Infinity has its uses (a mask before a softmax) and is recorded; NaN has none."""

@@ -21,7 +21,7 @@ ABSENT = "no GPU"
 UNCHECKED = "not checked here"
 
 # Groups of `toolchain` that every engine's chain runs, whatever its model and backend.
-_COMMON = ("sanitize", "observe", "calibrate", "precision", "validate")
+_COMMON = ("sanitize", "observe", "calibrate", "precision", "validate", "package")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from stages.lib import errors
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterable, Iterator
 
 _PR_SET_PDEATHSIG = 1
 _SHOWN_AFTER_S = 2.0
-_INTERNAL = 70  # EX_SOFTWARE of sysexits.h
+_USAGE = 64  # EX_USAGE of sysexits.h
+_INTERNAL = 70  # EX_SOFTWARE
 
 T = TypeVar("T")
 
@@ -93,18 +95,34 @@ def run(stage: str, main: Callable[..., None], *names: str) -> None:
 
     `--debug`, or ENGINERY_DEBUG=1 in the environment, shows tracebacks.
     """
-    _die_with_dvc()
-    # Else a stage that a supervisor ends leaves its temporary files.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     words = [word for word in sys.argv[1:] if word != "--debug"]
-    debug = len(words) < len(sys.argv) - 1 or os.environ.get("ENGINERY_DEBUG") == "1"
     required = sum(not name.startswith("[") for name in names)
     asked = {"-h", "--help"} & set(words)
     if asked or not required <= len(words) <= len(names):
         usage = " ".join(name if name.startswith("[") else f"<{name}>" for name in names)
         sys.stderr.write(f"usage: python -m stages.{stage} {usage} [--debug]\n")
-        raise SystemExit(0 if asked else 64)
-    code = guarded(" ".join([stage, *words]), lambda: main(*words), debug=debug)
+        raise SystemExit(0 if asked else _USAGE)
+    _run(stage, words, lambda: main(*words))
+
+
+def run_parsed(
+    stage: str, main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser
+) -> None:
+    """As `run`, for a command with options: `main` takes what `parser` makes of the words."""
+    words = [word for word in sys.argv[1:] if word != "--debug"]
+    try:
+        parsed = parser.parse_args(words)
+    except SystemExit as end:
+        raise SystemExit(_USAGE if end.code else 0) from None
+    _run(stage, words, lambda: main(parsed))
+
+
+def _run(stage: str, words: list[str], work: Callable[[], None]) -> None:
+    _die_with_dvc()
+    # Else a stage that a supervisor ends leaves its temporary files.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    debug = "--debug" in sys.argv[1:] or os.environ.get("ENGINERY_DEBUG") == "1"
+    code = guarded(" ".join([stage, *words]), work, debug=debug)
     # Else the exit walks every object of every library once more: a tenth of a second.
     gc.freeze()
     sys.exit(code)
@@ -177,3 +195,20 @@ def progress(items: Iterable[T], *, total: int | None, unit: str, label: str) ->
 
     bar: Any = tqdm(items, total=total, unit=unit, desc=label, leave=False, delay=_SHOWN_AFTER_S)
     yield from bar
+
+
+@contextlib.contextmanager
+def counting(total: int, *, label: str) -> Iterator[Callable[[int], None]]:
+    """Yield what takes bytes done, for a bar of `total` bytes; silent without a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from tqdm import tqdm
+
+    bar: Any = tqdm(
+        total=total, unit="B", unit_scale=True, desc=label, leave=False, delay=_SHOWN_AFTER_S
+    )
+    try:
+        yield bar.update
+    finally:
+        bar.close()

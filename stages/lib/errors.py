@@ -181,3 +181,63 @@ class LimitError(EngineryError):
 
     exit_code = 22
     usually = "The model is larger than the limits were set for, or is made to exhaust the machine."
+
+
+class PromotionError(EngineryError):
+    """A rule of the channel's policy in params.yaml says no."""
+
+    exit_code = 30
+    usually = "Nothing was uploaded and nothing changed: what served before still serves."
+
+
+class SigningError(EngineryError):
+    """A package cannot be signed, or its signature does not hold."""
+
+    exit_code = 31
+
+
+class HistoryError(EngineryError):
+    """Git's history, or a record of earlier promotions, cannot be read or contradicts itself."""
+
+    exit_code = 32
+
+
+class StoreError(EngineryError):
+    """A store cannot be reached, or answers with errors, or gives less than it has."""
+
+    exit_code = 35
+    usually = (
+        "What served before still serves, and what was uploaded is kept: the same command, run"
+        " again, goes on from there."
+    )
+
+
+class TakenError(EngineryError):
+    """Somebody else wrote this record first."""
+
+    exit_code = 36
+    usually = "Two promoted at the same time, and one wins: here it was the other."
+
+
+class UnfitStoreError(EngineryError):
+    """The store cannot create a file only if it is not there, so two promotions could both win."""
+
+    exit_code = 37
+
+
+class AccessError(EngineryError):
+    """The store refuses these credentials, or there are none."""
+
+    exit_code = 38
+
+
+class ServingError(EngineryError):
+    """The plan cannot be served as `serving` of params.yaml says."""
+
+    exit_code = 40
+
+
+class AnswerError(EngineryError):
+    """A server did not load a package, or answered otherwise than `validate` measured."""
+
+    exit_code = 41

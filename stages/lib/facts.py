@@ -66,7 +66,7 @@ def write(
     stage: str,
     name: str,
     *,
-    inputs: Iterable[Path],
+    inputs: Iterable[Path | Mapping[str, str]],
     outputs: Iterable[Path],
     params: Mapping[str, Any],
     versions: Mapping[str, str],
@@ -78,7 +78,8 @@ def write(
     Args:
         stage: name of the stage.
         name: the model or engine it ran for.
-        inputs: files and folders it read; each file's SHA-256 is recorded.
+        inputs: files and folders it read; each file's SHA-256 is recorded. Or those digests, by
+            path, where the stage has made them already.
         outputs: files and folders it wrote; likewise.
         params: the values it used, by dotted key.
         versions: installed version by package, as checked against the pins.
@@ -99,5 +100,6 @@ def write(
     files.write_json(layout.facts(stage, name), document)
 
 
-def _digests(paths: Iterable[Path]) -> dict[str, str]:
-    return {file: digest for path in paths for file, digest in files.digests(path).items()}
+def _digests(paths: Iterable[Path | Mapping[str, str]]) -> dict[str, str]:
+    made = (files.digests(path) if isinstance(path, Path) else path for path in paths)
+    return {file: digest for digests in made for file, digest in digests.items()}

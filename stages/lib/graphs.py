@@ -17,7 +17,7 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
-from stages.lib import errors, files, layout, sparse, weights
+from stages.lib import errors, files, layout, onnx_header, sparse, weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,10 +69,34 @@ def load_file(path: Path) -> ir.Model:
         sparse.fill(proto.graph)
         model = ir.from_proto(proto)
     except (DecodeError, ir.serde.SerdeError):
-        msg = f"{path} is not an ONNX file, or is truncated ({path.stat().st_size} bytes)"
-        raise errors.ArtifactError(msg, mend="`dvc checkout --force` brings it back") from None
+        raise _unreadable(path) from None
     for graph in (model.graph, *(function.graph for function in model.functions.values())):
         ir.external_data.set_base_dir(graph, path.parent)
+    return _tidy(model)
+
+
+def load_structure(folder: Path) -> ir.Model:
+    """Read a graph folder without the values of its weights, however many bytes these are.
+
+    Raises:
+        ArtifactError: there is no graph in `folder`.
+    """
+    path = folder / layout.GRAPH_FILE
+    try:
+        proto = onnx.ModelProto.FromString(onnx_header.skeleton(files.need(path)))
+        sparse.fill(proto.graph)
+        model = ir.from_proto(proto)
+    except (DecodeError, ir.serde.SerdeError, EOFError, ValueError):
+        raise _unreadable(path) from None
+    return _tidy(model)
+
+
+def _unreadable(path: Path) -> errors.ArtifactError:
+    msg = f"{path} is not an ONNX file, or is truncated ({path.stat().st_size} bytes)"
+    return errors.ArtifactError(msg, mend="`dvc checkout --force` brings it back")
+
+
+def _tidy(model: ir.Model) -> ir.Model:
     for value in [value for value in model.graph.inputs if value.is_initializer()]:
         model.graph.inputs.remove(value)
     for node in model.graph.all_nodes():

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
+FLOW = Path("dvc.yaml")
 LOCK = Path("dvc.lock")
 PARAMS_SCHEMA = Path("schemas/params.schema.json")
 ARTIFACTS = Path("artifacts")
@@ -132,6 +133,21 @@ def verdict(engine: str) -> Path:
 def package(engine: str) -> Path:
     """Triton model repository entry written by `package`."""
     return ARTIFACTS / "packages" / engine
+
+
+def signature(engine: str) -> Path:
+    """Detached signature of a package, beside it; written by the command `promote`."""
+    return ARTIFACTS / "packages" / f"{engine}.sig"
+
+
+def channel(channel: str, engine: str) -> Path:
+    """What was promoted: a plain file of Git, written by the command `promote`."""
+    return ARTIFACTS / "channels" / channel / f"{engine}.json"
+
+
+def promotion(channel: str, engine: str) -> Path:
+    """Verdict of the last promotion that was tried; never an output of a stage."""
+    return Path("evidence") / f"{engine}.{channel}.promotion.json"
 
 
 def facts(stage: str, name: str) -> Path:

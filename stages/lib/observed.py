@@ -73,10 +73,15 @@ def read(path: Path) -> Observed:
     )
 
 
-def graph_digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of a graph folder's files."""
+def graph_digest(folder: Path, digests: Mapping[str, str] | None = None) -> str:
+    """SHA-256 over the names and contents of a graph folder's files.
+
+    Args:
+        folder: the graph.
+        digests: what `files.digests` says of it, where that is known already.
+    """
     whole = hashlib.sha256()
-    for file, digest in files.digests(folder).items():
+    for file, digest in (digests or files.digests(folder)).items():
         whole.update(f"{digest}  {file.removeprefix(folder.as_posix() + '/')}\n".encode())
     return whole.hexdigest()
 

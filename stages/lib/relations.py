@@ -7,6 +7,7 @@ Each check looks only at values that the schema found sound, so that one mistake
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from stages.lib import shapes, wording
@@ -15,6 +16,8 @@ from stages.lib.sound import Sound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_SECRET = re.compile(r"://([^/@]*:[^/]*@|[^?]*\?)")
 
 
 def problems(document: Any, known: list[Problem]) -> list[Problem]:
@@ -31,6 +34,8 @@ def problems(document: Any, known: list[Problem]) -> list[Problem]:
         *_accuracy_gates(sound),
         *_budgets(sound),
         *_imports(sound),
+        *_stores(sound),
+        *_serving(sound),
     ]
 
 
@@ -122,3 +127,39 @@ def _budgets(sound: Sound) -> Iterator[Problem]:
         if budget["max_accuracy_drop"] is not None and unmeasured:
             text = f"model {model!r} has no task metric (its metric.kind is none): write null"
             yield Problem((*here, "max_accuracy_drop"), text)
+
+
+def _serving(sound: Sound) -> Iterator[Problem]:
+    """What would else be found only after the build."""
+    for engine in sound.names("engines"):
+        here = ("engines", engine, "serving")
+        serving = sound.get(*here)
+        if serving is None:
+            continue
+        policy, version = serving["version_policy"], serving["version"]
+        specific = policy.get("specific") if isinstance(policy, dict) else None
+        if specific is not None and version not in specific:
+            text = f"leaves out {version}, the version of this engine"
+            yield Problem((*here, "version_policy", "specific"), text)
+        sets = sound.get("profiles", sound.get("engines", engine, "profile"))
+        sizes = (serving["dynamic_batching"] or {}).get("preferred_batch_size", [])
+        most = max(
+            (bounds["max"][0] for one in sets or [] for bounds in one.values()), default=None
+        )
+        for index, size in enumerate(sizes):
+            if most is not None and size > most:
+                text = f"{size} is larger than {most}, the largest batch of the engine's profile"
+                place = ("dynamic_batching", "preferred_batch_size", index)
+                yield Problem((*here, *place), text)
+
+
+def _stores(sound: Sound) -> Iterator[Problem]:
+    """A URL stands in Git, so nothing secret may stand in it; nor in what is said about it."""
+    for channel in sound.names("channels"):
+        url = sound.get("channels", channel, "url") or ""
+        if _SECRET.search(url):
+            text = (
+                "the URL holds a password or a key: leave it out, since credentials come from the"
+            )
+            text = f"{text} environment, and change that password if the file was ever committed"
+            yield Problem(("channels", channel, "url"), text)

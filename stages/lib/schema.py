@@ -209,7 +209,8 @@ def _not_listed(error: _Error, allowed: list[Any]) -> str:
     value = error.instance
     texts = sorted(item for item in allowed if isinstance(item, str))
     names = [*texts, *(json.dumps(item) for item in allowed if not isinstance(item, str))]
-    shown = wording.short(value) if isinstance(value, str | int | float) else wording.found(value)
+    plain = isinstance(value, str | int | float) and not isinstance(value, bool)
+    shown = wording.short(value) if plain else wording.found(value)
     reason = _why(error) if _conditional(error) else ""
     near = wording.suggestion(value, texts)
     return f"{shown} is not allowed; allowed: {', '.join(names)}.{reason}{near}"

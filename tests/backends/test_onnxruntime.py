@@ -45,6 +45,7 @@ def test_optimizations_are_off_and_threads_are_pinned() -> None:
     assert options.graph_optimization_level == ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
     assert options.use_deterministic_compute
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
 
 
 def test_a_refused_graph(tmp_path: Path) -> None:

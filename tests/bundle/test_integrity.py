@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FOLDER = layout.package(ENGINE)
-PLAN = manifest.PLAN_FILE
+PLAN = "1/model.plan"
 THREADS = "models.digits.threads"
 
 

@@ -29,6 +29,9 @@ def facts() -> dict[str, Any]:
     return {stage: example(f"facts-{stage}") for stage in NAMES}
 
 
+SERVING = f"engines.{ENGINE}.serving"
+
+
 def make(facts: dict[str, Any], **changes: Any) -> dict[str, Any]:
     expected = example("manifest-rtx")
     given = {
@@ -37,6 +40,8 @@ def make(facts: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "verdict": example("verdict-passed"),
         "code": expected["code"]["package"],
         "versions": expected["toolchain"]["package"],
+        "params": {SERVING: expected["params"][SERVING]},
+        "serving": expected["serving"],
         "files": expected["files"],
     }
     return manifest.make(ENGINE, MODEL, **{**given, **changes})

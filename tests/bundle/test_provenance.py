@@ -36,6 +36,9 @@ VALUE = st.recursive(
 )
 
 
+SERVING = f"engines.{ENGINE}.serving"
+
+
 def facts() -> dict[str, Any]:
     return {stage: example(f"facts-{stage}") for stage in NAMES}
 
@@ -51,6 +54,8 @@ def both(told: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         verdict=example("verdict-passed"),
         code=good["code"]["package"],
         versions=good["toolchain"]["package"],
+        params={SERVING: good["params"][SERVING]},
+        serving=good["serving"],
         files=good["files"],
     )
     said = json.loads(files.canonical_json(provenance.make(made)))
@@ -109,7 +114,7 @@ def agree(made: dict[str, Any], said: dict[str, Any]) -> None:
         (package, one) for package, text in builder["version"].items() for one in text.split(", ")
     }
     assert versions == {pin for told in made["toolchain"].values() for pin in told.items()}
-    kept = [path for path in made["files"] if path not in (provenance.FILE, manifest.PLAN_FILE)]
+    kept = [path for path in made["files"] if path not in (provenance.FILE, "1/model.plan")]
     found_files = {
         item["name"]: item["digest"]["sha256"]
         for item in said["predicate"]["runDetails"]["byproducts"]

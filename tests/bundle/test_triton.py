@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2
 
-from stages.bundle import triton
+from stages.bundle import batching, rules, triton
 from stages.lib import errors
 
 TYPES = {
@@ -42,6 +42,8 @@ def parsed(
     magic: str = "vtrt",
     name: str = "digits-b1",
     parameters: dict[str, str] | None = None,
+    symbols: dict[str, str | None] | None = None,
+    **serving: Any,
 ) -> Any:
     text = triton.config(
         name,
@@ -49,12 +51,36 @@ def parsed(
         inputs=inputs,
         outputs=outputs,
         profiles=profiles,
+        axes=axes(*inputs, *outputs) if symbols is None else symbols,
+        serving=SERVING | serving,
         parameters=parameters or {},
     )
     return text_format.Parse(text, model_config_pb2.ModelConfig())
 
 
+SERVING = {
+    "runtime": "plan",
+    "version": 1,
+    "version_policy": {"latest": 1},
+    "dynamic_batching": None,
+    "instances": 1,
+    "warmup": False,
+    "cuda_graphs": False,
+}
+BATCHES = {"preferred_batch_size": [16, 4], "max_queue_delay_microseconds": 100}
+ANSWERS = {"answers": "the plan"}
+
+
+def axes(*tensors: dict[str, Any]) -> dict[str, str | None]:
+    """A typed graph that calls each dynamic first axis the batch."""
+    return {t["name"]: "batch" if t["shape"][:1] == [-1] else None for t in tensors}
+
+
 IMAGE, LOGITS = tensor("image", -1, 1, 8, 8), tensor("logits", -1, 10)
+
+
+def largest(inputs: list[Any], outputs: list[Any], profiles: list[Any]) -> int:
+    return batching.find(inputs, outputs, profiles, axes(*inputs, *outputs)).size
 
 
 def test_rtx_plan_is_served_by_python() -> None:
@@ -67,9 +93,9 @@ def test_rtx_plan_is_served_by_python() -> None:
     assert (config.name, config.backend, config.max_batch_size) == ("digits-b1", "python", 1)
     assert config.default_model_filename == ""
     assert [tuple(entry.dims) for entry in (*config.input, *config.output)] == [(1, 8, 8), (10,)]
-    assert config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_GPU
+    assert config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_AUTO
     found = {key: value.string_value for key, value in config.parameters.items()}
-    assert found == parameters | {"FORCE_CPU_ONLY_INPUT_TENSORS": "yes"}
+    assert found == parameters | ANSWERS | {"FORCE_CPU_ONLY_INPUT_TENSORS": "yes"}
 
 
 def test_tensorrt_plan_is_served_by_tensorrt() -> None:
@@ -77,7 +103,8 @@ def test_tensorrt_plan_is_served_by_tensorrt() -> None:
     assert (config.backend, config.max_batch_size) == ("tensorrt", 64)
     assert config.default_model_filename == "model.plan"
     assert list(config.instance_group[0].profile) == []
-    assert not config.parameters
+    assert config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_GPU
+    assert {key: value.string_value for key, value in config.parameters.items()} == ANSWERS
 
 
 def test_tensorrt_is_told_to_use_every_profile() -> None:
@@ -110,15 +137,15 @@ def test_largest_batch_is_one_that_triton_can_fill_up_to(
     spans: list[tuple[int, int]], size: int
 ) -> None:
     profiles = [{"image": span(*pair, 1, 8, 8)} for pair in spans]
-    assert triton.max_batch_size([IMAGE], [LOGITS], profiles) == size
+    assert largest([IMAGE], [LOGITS], profiles) == size
 
 
 def test_inputs_of_one_profile_must_agree_on_the_batch() -> None:
     inputs = [tensor("a", -1, 4), tensor("b", -1, 4)]
     same = {"a": span(1, 8, 4), "b": span(1, 8, 4)}
     other = {"a": span(1, 8, 4), "b": span(1, 4, 4)}
-    assert triton.max_batch_size(inputs, [LOGITS], [same]) == 8
-    assert triton.max_batch_size(inputs, [LOGITS], [other]) == 0
+    assert largest(inputs, [LOGITS], [same]) == 8
+    assert largest(inputs, [LOGITS], [other]) == 0
 
 
 @pytest.mark.parametrize(
@@ -181,12 +208,137 @@ def test_bfloat16_is_for_the_tensorrt_backend() -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_string_survives(text: str) -> None:
-    assume(text not in ("key", "FORCE_CPU_ONLY_INPUT_TENSORS"))
+    assume(text not in ("key", "answers", "FORCE_CPU_ONLY_INPUT_TENSORS"))
     config = parsed(
         [IMAGE], [LOGITS], [{"image": span(1, 1, 1, 8, 8)}], parameters={"key": text, text: "value"}
     )
-    expected = {"key": text, text: "value", "FORCE_CPU_ONLY_INPUT_TENSORS": "yes"}
+    expected = ANSWERS | {"key": text, text: "value", "FORCE_CPU_ONLY_INPUT_TENSORS": "yes"}
     assert {key: value.string_value for key, value in config.parameters.items()} == expected
+
+
+def test_serving_of_params_is_what_triton_reads() -> None:
+    config = parsed(
+        [IMAGE],
+        [LOGITS],
+        [{"image": span(1, 64, 1, 8, 8)}],
+        version=3,
+        version_policy={"specific": [3, 2]},
+        dynamic_batching=BATCHES,
+        instances=2,
+        cuda_graphs=True,
+    )
+    batches = config.dynamic_batching
+    assert list(batches.preferred_batch_size) == [4, 16]
+    assert batches.max_queue_delay_microseconds == 100
+    assert config.instance_group[0].count == 2
+    assert config.optimization.cuda.graphs
+    assert list(config.version_policy.specific.versions) == [2, 3]
+    assert not config.model_warmup
+
+
+def test_other_version_policies() -> None:
+    profiles = [{"image": span(1, 1, 1, 8, 8)}]
+    assert parsed([IMAGE], [LOGITS], profiles).version_policy.latest.num_versions == 1
+    every = parsed([IMAGE], [LOGITS], profiles, version_policy="all")
+    assert every.version_policy.HasField("all")
+    assert not every.HasField("dynamic_batching")
+
+
+def test_warm_up_has_the_opt_shapes_of_each_profile() -> None:
+    profiles = [
+        {"ids": {"min": [1, 1], "opt": [2, 16], "max": [4, 32]}},
+        {"ids": {"min": [1, 1], "opt": [8, 128], "max": [16, 512]}},
+    ]
+    ids, mask = tensor("ids", -1, -1, dtype="int64"), tensor("mask", -1, -1)
+    warm = parsed([ids], [mask], profiles, warmup=True).model_warmup
+    found = [(w.batch_size, list(w.inputs["ids"].dims), w.inputs["ids"].zero_data) for w in warm]
+    assert found == [(2, [16], True), (8, [128], True)]
+    assert warm[0].inputs["ids"].data_type == model_config_pb2.TYPE_INT64
+    fixed = tensor("ids", 4, 7, dtype="int64")
+    whole = parsed([fixed], [mask], [{"ids": span(4, 4, 7)}], warmup=True).model_warmup
+    assert (whole[0].batch_size, list(whole[0].inputs["ids"].dims)) == (1, [4, 7])
+
+
+def test_onnxruntime_says_that_it_is_no_test_of_the_plan() -> None:
+    config = parsed(
+        [IMAGE], [LOGITS], [{"image": span(1, 8, 1, 8, 8)}], magic="ftrt", runtime="onnxruntime"
+    )
+    assert config.backend == "python"
+    assert config.default_model_filename == ""
+    assert config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_CPU
+    assert "never a test of the plan" in config.parameters["answers"].string_value
+
+
+def test_length_that_depends_on_the_data_is_no_batch() -> None:
+    """What is not zero, say: the plan calls its length -1, as it calls the batch."""
+    found = tensor("found", -1, 2, dtype="int64")
+    profiles = [{"image": span(1, 8, 1, 8, 8)}]
+    for symbol in ("unk__0", None):
+        symbols = {"image": "batch", "found": symbol}
+        config = parsed([IMAGE], [found], profiles, symbols=symbols)
+        assert config.max_batch_size == 0
+        assert list(config.output[0].dims) == [-1, 2]
+        with pytest.raises(errors.ServingError, match="first axis of output 'found' is no batch"):
+            parsed([IMAGE], [found], profiles, symbols=symbols, dynamic_batching=BATCHES)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "profiles", "message"),
+    [
+        ([tensor("a", 1, 4)], [LOGITS], [{"a": span(1, 1, 4)}], "input 'a' has no dynamic first"),
+        ([tensor("a", -1, 4)], [tensor("y", 1)], [{"a": span(1, 8, 4)}], "output 'y' has no dyn"),
+        ([tensor("a", -1, 4)], [LOGITS], [{"a": span(4, 8, 4)}], "no profile takes a batch of 1,"),
+        (
+            [tensor("a", -1, 4)],
+            [LOGITS],
+            [{"a": span(1, 4, 4)}, {"a": span(6, 8, 4)}],
+            "no profile takes a batch of 5,",
+        ),
+        (
+            [tensor("a", -1, 4), tensor("b", -1, 4)],
+            [LOGITS],
+            [{"a": span(1, 8, 4), "b": span(1, 4, 4)}],
+            "profile 0 takes other batches for each input: 1 to 4, 1 to 8",
+        ),
+        ([tensor("a", -1, 4)], [LOGITS], [], "the plan has no profile"),
+    ],
+)
+def test_why_a_plan_cannot_be_batched(
+    inputs: list[Any], outputs: list[Any], profiles: list[Any], message: str
+) -> None:
+    with pytest.raises(errors.ServingError, match=message):
+        parsed(inputs, outputs, profiles, dynamic_batching=BATCHES)
+    assert parsed(inputs, outputs, profiles).max_batch_size == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"dynamic_batching": BATCHES | {"preferred_batch_size": [4, 9]}},
+            "preferred_batch_size has 9, but the largest batch of the plan's profiles is 8",
+        ),
+        (
+            {"version": 2, "version_policy": {"specific": [1, 3]}},
+            r"serves versions \[1, 3\] alone, and this one is 2",
+        ),
+    ],
+)
+def test_serving_that_the_plan_cannot_do(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(errors.ServingError, match=message) as caught:
+        parsed([IMAGE], [LOGITS], [{"image": span(1, 8, 1, 8, 8)}], **change)
+    assert "engines.digits-b1.serving" in caught.value.what
+
+
+def test_plan_without_weights_cannot_be_served() -> None:
+    with pytest.raises(errors.ServingError, match="has no weights"):
+        rules.check_builder("digits", {"strip_plan": True}, "plan")
+    assert rules.check_builder("digits", {"strip_plan": True}, "onnxruntime") == {}
+
+
+def test_version_compatible_plan_needs_a_flag_of_the_server() -> None:
+    flags = rules.check_builder("digits", {"version_compatible": True}, "plan")
+    assert flags == {"server_flags": "--backend-config=tensorrt,version-compatible=true"}
 
 
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
@@ -220,7 +372,7 @@ def test_every_network_is_read_back_as_recorded(
     inputs, outputs, profiles = network
     config = parsed(inputs, outputs, profiles)
     size = config.max_batch_size
-    assert size == triton.max_batch_size(inputs, outputs, profiles)
+    assert size == largest(inputs, outputs, profiles)
     for recorded, found in zip([*inputs, *outputs], [*config.input, *config.output], strict=True):
         assert found.name == recorded["name"]
         assert model_config_pb2.DataType.Name(found.data_type) == TYPES[recorded["dtype"]]

@@ -22,6 +22,8 @@ import numpy as np
 import pytest
 import tensorrt_rtx
 
+from tests import plans_zoo
+
 ROOT = Path(__file__).parents[2]
 VERSION = tensorrt_rtx.__version__
 
@@ -35,11 +37,20 @@ class TritonError(Exception):
 
 
 class Tensor:
+    seen = 1  # 0: as a Python backend that cannot read this NumPy
+
     def __init__(self, name: str, array: Any) -> None:
         self.name, self._array = name, array
 
     def as_numpy(self) -> Any:
         return self._array
+
+    def to_dlpack(self) -> Any:
+        return self._array * self.seen
+
+    @classmethod
+    def from_dlpack(cls, name: str, array: Any) -> Tensor:
+        return cls(name, array)
 
 
 class InferenceResponse:
@@ -73,14 +84,26 @@ def triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
+@pytest.fixture(autouse=True)
+def _import_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each server process imports the runtime.py beside its model.py; here one process has many."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "runtime", raising=False)
+
+
 def entry(folder: Path, plan: bytes, *, version: str = VERSION) -> dict[str, Any]:
     """Lay out a package as far as model.py looks at it; return what model.py defines."""
     (folder / "1").mkdir(exist_ok=True)
     (folder / "1/model.plan").write_bytes(plan)
-    shutil.copy(ROOT / "stages/bundle/triton_model.py", folder / "1/model.py")
+    for source, name in (("model", "model"), ("tensorrt_rtx", "runtime")):
+        shutil.copy(ROOT / f"stages/bundle/triton_{source}.py", folder / f"1/{name}.py")
+    sys.path.insert(0, str(folder / "1"))
     sha256 = hashlib.sha256(plan).hexdigest()
     manifest = {
-        "plan": {"sha256": sha256, "version": version},
+        "plan": {"file": "1/model.plan", "version": version},
+        "files": {"1/model.plan": {"sha256": sha256}},
+        "serving": {"files": ["1/model.plan"]},
+        "profiles": [{"x": {"min": [1, 4], "opt": [2, 4], "max": [8, 4]}}],
         "compat": {"compute_capabilities": ["sm86", "sm89"]},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
@@ -137,9 +160,22 @@ def test_missing_runtime_comes_with_the_command_that_installs_it(
 
 
 @pytest.mark.usefixtures("triton")
+def test_numpy_that_the_server_misreads_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defined = entry(tmp_path, b"vtrt")
+    monkeypatch.setattr(Tensor, "seen", 0)
+    with pytest.raises(TritonModelException, match=f"cannot read arrays of NumPy {np.__version__}"):
+        load(defined)
+
+
+@pytest.mark.usefixtures("triton")
 def test_profile_is_the_first_that_takes_the_shapes(tmp_path: Path) -> None:
     choose = entry(tmp_path, b"vtrt")["choose"]
-    profiles = [{"x": [(1, 8), (4, 8)]}, {"x": [(1, 8), (64, 16)]}]
+    profiles = [
+        {"x": {"min": [1, 8], "opt": [2, 8], "max": [4, 8]}},
+        {"x": {"min": [1, 8], "opt": [8, 8], "max": [64, 16]}},
+    ]
     assert choose(profiles, {"x": (4, 8)}) == 0
     assert choose(profiles, {"x": (5, 8)}) == 1
     assert choose(profiles, {"x": (1, 9)}) == 1
@@ -162,13 +198,12 @@ def test_names_that_model_py_uses_are_in_the_bindings() -> None:
         tensorrt_rtx.Runtime: ["deserialize_cuda_engine"],
         tensorrt_rtx.ICudaEngine: [
             "create_execution_context",
+            "create_runtime_config",
             "get_tensor_dtype",
             "get_tensor_location",
             "get_tensor_mode",
             "get_tensor_name",
-            "get_tensor_profile_shape",
             "num_io_tensors",
-            "num_optimization_profiles",
         ],
         tensorrt_rtx.IExecutionContext: [
             "execute_async_v3",
@@ -177,39 +212,23 @@ def test_names_that_model_py_uses_are_in_the_bindings() -> None:
             "set_optimization_profile_async",
             "set_tensor_address",
         ],
+        tensorrt_rtx.CudaGraphStrategy: ["WHOLE_GRAPH_CAPTURE"],
+        tensorrt_rtx.IRuntimeConfig: ["cuda_graph_strategy"],
         tensorrt_rtx.TensorIOMode: ["INPUT"],
         tensorrt_rtx.TensorLocation: ["DEVICE"],
         tensorrt_rtx: ["Logger", "nptype"],
     }
-    text = (ROOT / "stages/bundle/triton_model.py").read_text(encoding="utf-8")
+    text = (ROOT / "stages/bundle/triton_tensorrt_rtx.py").read_text(encoding="utf-8")
     for owner, names in used.items():
         for name in names:
             assert hasattr(owner, name), name
             assert f".{name}" in text, name
 
 
-def double_plan() -> bytes:
-    """A plan of y = x + x over [-1, 4], batch 1 to 8, built for the GPU of this machine."""
-    trt: Any = tensorrt_rtx
-    builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    x = network.add_input("x", trt.float32, (-1, 4))
-    y = network.add_elementwise(x, x, trt.ElementWiseOperation.SUM).get_output(0)
-    y.name = "y"
-    network.mark_output(y)
-    config = builder.create_builder_config()
-    profile = builder.create_optimization_profile()
-    profile.set_shape("x", (1, 4), (2, 4), (8, 4))
-    config.add_optimization_profile(profile)
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(trt.ComputeCapability.CURRENT, 0)
-    return bytes(builder.build_serialized_network(network, config))
-
-
 @pytest.mark.gpu
 @pytest.mark.usefixtures("triton")
 def test_plan_answers_a_batch_of_requests(tmp_path: Path) -> None:
-    model = load(entry(tmp_path, double_plan()), max_batch_size=8)
+    model = load(entry(tmp_path, plans_zoo.double()), max_batch_size=8)
     arrays = [np.full((rows, 4), rows, np.float32) for rows in (1, 3, 2)]
     for _ in range(2):
         answers = model.execute([Request(["y"], x=array) for array in arrays])

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from stages.calibration.histogram import Histogram
+from stages.calibration.histogram import CHUNK, Histogram
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 TINY, HUGE = 2.0**-149, float(np.finfo(np.float32).max)
@@ -115,10 +115,12 @@ def test_infinity_is_recorded_and_counted_in_no_bin() -> None:
     assert merged.maximum == math.inf
 
 
-def test_many_values_are_counted_in_pieces() -> None:
-    """More than one buffer, and an odd rest."""
-    values = np.random.default_rng(0).standard_normal(100_003).astype(np.float32)
+@pytest.mark.parametrize("sign", [1, -1, 0])
+def test_many_values_are_counted_in_pieces(sign: int) -> None:
+    """More than one buffer, and an odd rest; of one sign, and of both."""
+    values = np.random.default_rng(0).standard_normal(CHUNK + 35_003).astype(np.float32)
     values[::3] = 0
+    values = sign * np.abs(values) if sign else values
     found = count(256, values)
     edges = np.linspace(0.0, math.ldexp(1.0, found.exponent or 0), 257)
     wanted = np.histogram(np.abs(values), edges)[0]

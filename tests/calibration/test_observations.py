@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.calibration import observations
+from stages.calibration import extremes, observations
 from stages.calibration.histogram import Histogram
 
 if TYPE_CHECKING:
@@ -52,44 +52,11 @@ def test_bytes_depend_on_no_release_of_python(tmp_path: Path) -> None:
     assert digest == "2277aca1eba4cd85c18ea4d64e6116943dc5cfa0cc876aa98cbf492db466427e"
 
 
-def test_the_extremes_of_each_channel() -> None:
-    values = np.array([[[1, -5], [2, 0]], [[-3, 4], [0, 0]]], np.float32)
-    found = observations.extremes(values, 1)
-    assert (found.lowest.tolist(), found.highest.tolist()) == ([-5, 0], [4, 2])
-    assert found.maxima.tolist() == [5, 2]
-    assert found.span == (-5, 4)
-    assert observations.extremes(values, 2).maxima.tolist() == [3, 5]
-    assert observations.extremes(values, 0).maxima.tolist() == [5]
-    assert observations.extremes(np.float32(-2) * np.ones(()), 0).maxima.tolist() == [2]
-    nothing = observations.extremes(np.zeros((0, 2)), 1)
-    assert nothing.maxima.tolist() == [0, 0]
-    assert nothing.span == (0, 0)
-    assert found.merge(nothing.merge(observations.extremes(9 * values, 1))).span == (-45, 36)
-    assert found.maxima.dtype == np.float32
-
-
-def test_neither_zero_has_a_sign() -> None:
-    """Which of them a minimum takes is left to chance."""
-    for values in ([0.0, -0.0], [-0.0, 0.0], [-0.0, -0.0]):
-        found = observations.extremes(np.array(values, np.float32), 0)
-        made = [*found.span, *found.maxima.tolist()]
-        assert not np.signbit(made).any()
-
-
-def test_a_nan_is_in_both_extremes() -> None:
-    values = np.zeros((2, 3, 4, 4), np.float32)
-    values[1, 2, 0, 3] = np.nan
-    for axis in range(2):
-        found = observations.extremes(values, axis)
-        assert np.isnan(found.lowest[-1])
-        assert np.isnan(found.highest[-1])
-
-
 def packed(*names: str, ranged: tuple[str, ...] = ()) -> Any:
     histograms, channels = {}, {}
     for name in names:
         values = np.arange(len(name), dtype=np.float32)
-        channels[name] = observations.extremes(values.reshape(1, -1), 1)
+        channels[name] = extremes.scan(values.reshape(1, -1), 1)
         if name in ranged:
             histograms[name] = Histogram(4)
             histograms[name].add(-values)

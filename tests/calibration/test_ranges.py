@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.calibration import observations, ranges
+from stages.calibration import extremes, observations, ranges
 from stages.calibration.histogram import Histogram
 
 VALUES = {
@@ -24,7 +24,7 @@ def observed() -> observations.Arrays:
     histograms = {name: Histogram(512) for name in VALUES}
     for name, values in VALUES.items():
         histograms[name].add(values)
-    channels = {name: observations.extremes(values, 1) for name, values in VALUES.items()}
+    channels = {name: extremes.scan(values, 1) for name, values in VALUES.items()}
     return observations.pack(
         histograms,
         channels,

@@ -46,6 +46,15 @@ CODES = {
     "DifferentError": 20,
     "BudgetError": 21,
     "LimitError": 22,
+    "PromotionError": 30,
+    "SigningError": 31,
+    "HistoryError": 32,
+    "StoreError": 35,
+    "TakenError": 36,
+    "UnfitStoreError": 37,
+    "AccessError": 38,
+    "ServingError": 40,
+    "AnswerError": 41,
 }
 STAGE = """
 import sys
@@ -247,14 +256,27 @@ print([(time.sleep(0.15), item)[1] for item in items])
 """
 
 
-def test_progress_is_shown_on_a_terminal_and_nowhere_else() -> None:
+COUNTING = """
+import time
+from stages.lib import console
+console._SHOWN_AFTER_S = 0.2
+with console.counting(4000, label="upload") as progress:
+    for _ in range(4):
+        time.sleep(0.15)
+        progress(1000)
+print([0, 1, 2, 3])
+"""
+
+
+@pytest.mark.parametrize(("code", "label"), [(PROGRESS, b"observe: "), (COUNTING, b"upload: ")])
+def test_progress_is_shown_on_a_terminal_and_nowhere_else(code: str, label: bytes) -> None:
     main, side = pty.openpty()
     termios.tcsetwinsize(side, (24, 80))
     shown = {}
     try:
         for error in (subprocess.PIPE, side):
             done = subprocess.run(
-                [sys.executable, "-c", PROGRESS],
+                [sys.executable, "-c", code],
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
                 stdout=subprocess.PIPE,
                 stderr=error,
@@ -264,7 +286,38 @@ def test_progress_is_shown_on_a_terminal_and_nowhere_else() -> None:
             shown[error] = done.stderr
         assert shown[subprocess.PIPE] == b""
         assert select.select([main], [], [], 5)[0], "no bar on a terminal"
-        assert b"observe: " in os.read(main, 1 << 16)
+        assert label in os.read(main, 1 << 16)
     finally:
         os.close(main)
         os.close(side)
+
+
+PARSED = """
+import argparse
+from stages.lib import console
+parser = argparse.ArgumentParser(prog="python -m stages.demo")
+parser.add_argument("--to", required=True)
+console.run_parsed("demo", lambda words: console.say(words.to), parser)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--to", "a"], 0, "a\n"),
+        (["--debug", "--to", "a"], 0, "a\n"),
+        ([], 64, ""),
+        (["--help"], 0, "usage: python -m stages.demo [-h] --to TO"),
+    ],
+)
+def test_a_command_with_options(words: list[str], code: int, said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PARSED, *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code
+    assert done.stdout.startswith(said)
+    assert ("usage: " in done.stderr) == (code != 0)

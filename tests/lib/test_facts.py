@@ -8,7 +8,7 @@ import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -54,6 +54,18 @@ def test_these_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "details": {"samples": 3},
         }
     )
+
+
+def test_digests_that_are_known_are_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files.write_bytes(Path("b"), b"b")
+    known = {"in/a": "0" * 64}
+    empty: dict[str, Any] = {"outputs": [], "params": {}, "versions": {}, "details": {}}
+    facts.write("observe", "tiny", inputs=[known, Path("b")], **empty)
+    told = files.read_json(Path("artifacts/observations/tiny/observe.facts.json"))
+    assert told["inputs"] == {**known, "b": hashlib.sha256(b"b").hexdigest()}
 
 
 def test_all_code_that_ran_is_recorded_and_nothing_else(built: Project) -> None:

@@ -62,13 +62,34 @@ def test_what_is_no_graph_is_an_artifact_error(tmp_path: Path, data: bytes | Non
     wanted = "is not there" if data is None else r"not an ONNX file, or is truncated \(\d+ bytes\)"
     with pytest.raises(errors.ArtifactError, match=wanted):
         graphs.load(tmp_path)
+    with pytest.raises(errors.ArtifactError, match=wanted):
+        graphs.load_structure(tmp_path)
 
 
 def test_a_truncated_graph_is_an_artifact_error(tmp_path: Path) -> None:
     path = zoo.put(zoo.tiny(), tmp_path / "a") / "model.onnx"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(errors.ArtifactError, match="not an ONNX file, or is truncated"):
-        graphs.load(tmp_path / "a")
+    for load in (graphs.load, graphs.load_structure):
+        with pytest.raises(errors.ArtifactError, match="not an ONNX file, or is truncated"):
+            load(tmp_path / "a")
+
+
+@pytest.mark.parametrize("proto", [zoo.tiny(), zoo.attention(), zoo.branch(), zoo.loop()])
+@pytest.mark.parametrize("limit", [1 << 20, 0])  # weights lie in the file, or beside it
+def test_the_structure_is_the_graph_without_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proto: onnx.ModelProto, limit: int
+) -> None:
+    zoo.put(proto, tmp_path / "a")
+    monkeypatch.setattr(graphs, "_INLINE_LIMIT", limit)
+    monkeypatch.setattr(graphs, "_EXTERNAL_FLOOR", 10)
+    graphs.save(graphs.load(tmp_path / "a"), tmp_path / "b")
+    made = []
+    for load in (graphs.load, graphs.load_structure):
+        proto = ir.to_proto(load(tmp_path / "b"))
+        for tensor in proto.graph.initializer:
+            tensor.ClearField("raw_data")
+        made.append(proto)
+    assert made[0] == made[1]
 
 
 def test_initializers_are_no_inputs(tmp_path: Path) -> None:

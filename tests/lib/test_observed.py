@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.calibration import observations
+from stages.calibration import extremes, observations
 from stages.calibration.histogram import Histogram
 from stages.lib import errors, observed
 
@@ -74,7 +74,7 @@ def test_values_types_shapes_and_how_often_are_part_of_it() -> None:
 
 def test_what_is_read_is_what_was_packed(tmp_path: Path) -> None:
     values = {"a": np.array([[1, -2], [0, 5]], np.float32), "b: c": np.zeros((2, 3), np.float32)}
-    channels = {name: observations.extremes(array, 1) for name, array in values.items()}
+    channels = {name: extremes.scan(array, 1) for name, array in values.items()}
     histogram = Histogram(4)
     histogram.add(values["a"])
     arrays = observations.pack(

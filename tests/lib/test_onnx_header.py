@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import subprocess
 import sys
@@ -68,6 +69,31 @@ def test_bytes_of_any_kind_are_refused_or_read_but_never_crash(tmp_path: Path) -
             assert "is no ONNX graph" in error.what  # noqa: PT017
 
 
+def test_a_skeleton_is_the_file_without_raw_data(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    for proto in (zoo.tiny(), zoo.attention(), zoo.loop()):
+        proto.doc_string = "8" * 300
+        path.write_bytes(proto.SerializeToString())
+        assert any(tensor.raw_data for tensor in proto.graph.initializer)
+        for tensor in proto.graph.initializer:
+            tensor.ClearField("raw_data")
+        assert onnx.ModelProto.FromString(onnx_header.skeleton(path)) == proto
+
+
+def test_no_skeleton_of_other_bytes_crashes(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    whole = write(path, ("", 22)).read_bytes()
+    source = random.Random(0)  # noqa: S311
+    for _ in range(300):
+        cut = bytearray(whole[: source.randrange(len(whole) + 1)])
+        for _ in range(source.randrange(3)):
+            if cut:
+                cut[source.randrange(len(cut))] = source.randrange(256)
+        path.write_bytes(cut)
+        with contextlib.suppress(EOFError, ValueError):
+            assert len(onnx_header.skeleton(path)) <= len(cut)
+
+
 def test_weights_are_not_read(tmp_path: Path) -> None:
     model = zoo.tiny()
     tensor = onnx.TensorProto(data_type=1, dims=[1 << 24], name="big", raw_data=bytes(1 << 26))
@@ -81,6 +107,7 @@ def test_weights_are_not_read(tmp_path: Path) -> None:
         ".partition('VmHWM:')[2].split()[0])\n"
         "before = peak()\n"
         "onnx_header.opset(pathlib.Path(sys.argv[1]))\n"
+        "onnx_header.skeleton(pathlib.Path(sys.argv[1]))\n"
         "print(peak() - before, 'onnx' in sys.modules)"
     )
     command = [sys.executable, "-c", code, str(path)]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.calibration import observations, tap
+from stages.calibration import extremes, tap
 from stages.quantization import levelling, recipe, smoothing
 from tests import graphs_zoo as zoo
 
@@ -386,8 +386,7 @@ def test_four_dimensions_are_smoothed_by_what_is_observed_of_them() -> None:
     model, feeds = zoo.typed(proto), {"x": zoo.values(5, WIDTH, 3, WIDTH)}
     found = observed_values(model, feeds)
     channels = {
-        name: observations.extremes(found[name], axis).maxima
-        for name, axis in tap.observed(model).items()
+        name: extremes.scan(found[name], axis).maxima for name, axis in tap.observed(model).items()
     }
     maxima = {name: float(each.max()) for name, each in channels.items()}
     done = smoothing.smooth(model, 0.8, channels, maxima)

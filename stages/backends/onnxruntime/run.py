@@ -31,8 +31,10 @@ def _is_torch(value: Any) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
-# Polygraphy's own imports PyTorch to ask this of numpy arrays: more than a second in each process.
+# To ask this of numpy arrays, Polygraphy's own import PyTorch, more than a second in each process,
+# and its CUDA part.
 array.is_torch = _is_torch
+array.is_device_view = lambda _: False
 G_LOGGER.module_severity = G_LOGGER.ERROR
 
 
@@ -52,6 +54,8 @@ def session(graph: Path | bytes, *, threads: int, packing: bool = True) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.use_deterministic_compute = True
+    # Else its threads spin on for a while after each run, and take the processor from what follows.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = _FATAL_ONLY
     if not packing:
         options.add_session_config_entry("session.disable_prepacking", "1")
