@@ -18,16 +18,28 @@ ENGINE ?=
 MODEL ?=
 LIKE ?= digits
 BUDGET ?= 600
+FRAMEWORK ?=
+FRAMEWORKS ?=
+KEEP ?=
 SEED ?=
+TRAINED = $(or $(MODEL),digits)
+# A framework with an environment of its own trains there.
+TRAINER = $(if $(wildcard requirements/export-$(TRAINED:digits-%=%).txt),$$(python -m stages.envs $(TRAINED:digits-%=%) --interpreter),python)
 
-.PHONY: help repro check table test lint sshd fix model new device serve-check doctor device-test pins fuzz lock bench bench-quality conformance clean-venv
+.PHONY: help repro check table test lint sshd fix model new envs device serve-check doctor device-test pins fuzz lock bench bench-quality conformance clean-venv
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
 
-repro: $(CHAIN)  ## build, measure, gate and package every engine; closing table
+repro: $(CHAIN)  ## build, measure, gate and package every engine; closing table; FRAMEWORKS=all [KEEP=folder]: the demo of each framework
+ifeq ($(FRAMEWORKS),)
 	@python -m stages.check
 	@status=0; python -m dvc repro --keep-going || status=$$?; python -m stages.table; exit $$status
+else ifeq ($(FRAMEWORKS),all)
+	@python -m stages.variant params.frameworks.yaml $(if $(KEEP),--keep "$(KEEP)")
+else
+	$(error FRAMEWORKS is `all`, or not given)
+endif
 
 check: $(CHAIN)  ## params.yaml against its schema and the files it names
 	@python -m stages.check
@@ -35,7 +47,7 @@ check: $(CHAIN)  ## params.yaml against its schema and the files it names
 table: $(CHAIN)  ## the closing table again
 	@python -m stages.table
 
-test: $(DEV) $(SERVING) sshd  ## lint, types, import contracts, all tests, and the real chain in a temporary clone
+test: $(DEV) $(SERVING) sshd envs  ## lint, types, import contracts, all tests, and the real chain in a temporary clone
 	ruff check .
 	ruff format --check .
 	mypy
@@ -55,8 +67,11 @@ fix: $(DEV)  ## let ruff mend what it can
 sshd:
 	@sh requirements/sshd.sh $(VENV)/sshd
 
-model: $(CHAIN)  ## train models/digits again
-	python models/digits/train.py
+model: $(CHAIN)  ## train a demo model again, in its own framework: make model [MODEL=digits-tensorflow]
+	@interpreter=$(TRAINER) && set -x && "$$interpreter" models/$(TRAINED)/train.py
+
+envs: $(CHAIN)  ## environments of TensorFlow, PaddlePaddle and MindSpore, ahead of their first use: make envs [FRAMEWORK=tensorflow]
+	@python -m stages.envs $(FRAMEWORK)
 
 device: $(CHAIN)  ## run an engine on this machine's GPU: make device ENGINE=digits-int8-b1
 	@python -m stages.device $(ENGINE)

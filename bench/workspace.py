@@ -15,6 +15,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from stages import variant
+
 ROOT = Path(__file__).resolve().parents[1]
 # Stands for every command in the pipeline that shows what DVC alone costs.
 COPY_OUTPUTS = """\
@@ -31,12 +33,9 @@ class Workspace:
         self.folder = folder / "bench of enginery"
         self.environment = _environment(self.folder)
         self._tree = self.folder / "tree"
-        for name in _listed():
-            target = self._tree / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target)
+        variant.clone(ROOT, self._tree)
         (self.folder / "outputs.sh").write_text(COPY_OUTPUTS)
-        for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "tree", "--no-gpg-sign"]):
+        for words in (["add", "-A"], ["commit", "-qm", "tree", "--no-gpg-sign"]):
             self.run(self._tree, *_GIT, *words)
 
     def clone(self, name: str) -> Path:
@@ -100,13 +99,6 @@ def _environment(folder: Path) -> dict[str, str]:
         "PATH": os.pathsep.join(path),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-
-
-def _listed() -> list[str]:
-    """Files of the working tree that Git tracks or would."""
-    words = ("git", "ls-files", "-coz", "--exclude-standard")
-    found = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return [name for name in dict.fromkeys(found.split("\0")) if name and (ROOT / name).is_file()]
 
 
 def _outs(body: dict[str, Any]) -> list[str]:

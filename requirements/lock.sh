@@ -1,5 +1,5 @@
 #!/bin/sh
-# Pins chain.txt, dev.txt, rivals.txt, stores.txt and serving.txt from the .in files, in a temporary virtual environment.
+# Pins chain.txt, dev.txt, rivals.txt, stores.txt, serving.txt and export-*.txt from the .in files, in a temporary virtual environment.
 # They are resolved together, so that neither tests nor benchmarks change a version that the chain uses.
 set -eu
 here=$(dirname "$0")
@@ -27,4 +27,12 @@ freeze > "$work/most"
 "$work/serving/bin/pip" install --quiet --no-deps --requirement "$here/serving.in"
 { echo "# Pinned by 'make lock' from serving.in; do not edit by hand."
   "$work/serving/bin/pip" freeze | LC_ALL=C sort; } > "$here/serving.txt"
+for wanted in "$here"/export-*.in; do
+  name=$(basename "$wanted" .in)
+  "$1" -m venv "$work/$name"
+  "$work/$name/bin/pip" install --quiet --requirement "$wanted"
+  "$work/$name/bin/pip" check
+  { echo "# Pinned by 'make lock' from $name.in; do not edit by hand."
+    "$work/$name/bin/pip" freeze --all | sed 's/+cpu$//' | grep -v '^pip==' | LC_ALL=C sort; } > "$here/$name.txt"
+done
 "$work/bin/pip" check

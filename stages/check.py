@@ -10,7 +10,17 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from stages.lib import console, errors, files, layout, params, samples, wording
+from stages.lib import (
+    console,
+    environments,
+    errors,
+    files,
+    layout,
+    params,
+    samples,
+    source_guess,
+    wording,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +33,7 @@ def main() -> None:
     models = document.param("models")
     judging = _judging(document)
     in_params = [row for name in models for row in _rows(document, name, _folders)]
-    in_params += _libraries(document)
+    in_params += [*_libraries(document), *_interpreters(document)]
     in_samples = [
         row
         for name in models
@@ -62,6 +72,16 @@ def _libraries(document: params.Params) -> Iterator[str]:
                 yield f"{where}: {'.'.join(here)}: {path} has another SHA-256: {found}"
 
 
+def _interpreters(document: params.Params) -> Iterator[str]:
+    """One for a framework that has no environment of its own would not be used."""
+    known = environments.frameworks()
+    for name in document.param("interpreters"):
+        if name not in known:
+            near, where = wording.suggestion(name, known), document.where("interpreters", name)
+            what = f"it has no environment of its own.{near} These have: {', '.join(known)}"
+            yield f"{where}: interpreters.{name}: {what}"
+
+
 def _folders(model: str, spec: Any) -> Iterator[str]:
     """The model's folders, and the files that are entries."""
     home = layout.model_source(model).parent
@@ -77,13 +97,18 @@ def _folders(model: str, spec: Any) -> Iterator[str]:
             make = f"mkdir -p {folder} && touch {folder}/.gitkeep"
             yield f"{folder}/ is not there; it may be empty but must exist: `{make}`"
     yield from _entry(source, spec["source"]["entry"], "source.entry")
+    if unfit := source_guess.unfit(spec["source"]["framework"], source, spec["source"]["entry"]):
+        yield f"source.entry: {'; '.join(unfit).replace('<m>', model)}"
+    yield from _entry(source, spec["source"]["weights"], "source.weights")
+    for trusted in spec["source"]["trusted"]:
+        yield from _entry(source, trusted["file"], "source.trusted")
     yield from _entry(metric, spec["metric"]["entry"], "metric.entry")
     yield from _entry(layout.caches(model), spec["calibrate"]["import"], "calibrate.import")
 
 
 def _entry(folder: Path, entry: str | None, key: str) -> Iterator[str]:
     name = (entry or "").partition(":")[0]
-    if name and folder.is_dir() and not (folder / name).is_file():
+    if name and folder.is_dir() and not (folder / name).exists():
         here = _names(folder, "**/*")
         known = ", ".join(here[:10]) or "nothing"
         near = wording.suggestion(name, here)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stages.diagnosis import engines, rows
+from stages.diagnosis import engines, exporters, rows
 from stages.lib import console, errors, layout, machine, onnx_header, pins
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ def main() -> None:
         NoDeviceError: an engine cannot be built here, and only for want of its GPU.
     """
     document = _load()
-    params = {key: document.param(key) for key in ("toolchain", "engines", "models")}
+    keys = ("toolchain", "engines", "models", "interpreters")
+    params = {key: document.param(key) for key in keys}
     here = _probe(params)
     table = rows.rows(params, here)
     lines = [(*_shown(row), _lines(document, row), _state(row)) for row in table]
@@ -68,6 +69,7 @@ def _probe(params: dict[str, Any]) -> rows.Here:
         python=pins.python_minor(),
         platform=machine.platform_name(),
         packages={package: pins.installed(package) for package in packages},
+        environments=exporters.look(params["interpreters"]),
         gpu=gpu,
         no_gpu=no_gpu,
         cuda_runtime={name: machine.cuda_runtime(pin) for name, pin in wanted.items() if pin},

@@ -2,20 +2,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Source model -> ONNX graph, as the model's framework writes it.
 
-The graph is checked against the declared inputs and outputs, then against the framework itself on
-the probe samples. A model that fails goes no further.
+A framework that cannot share the chain's environment runs in one of its own. The graph is checked
+against the declared inputs and outputs, then against the framework itself on the probe samples. A
+model that fails goes no further.
 """
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from stages.backends.onnxruntime import run as onnxruntime
-from stages.exporters import contract, parity, structure
+from stages.exporters import canonical, contract, isolated, parity, structure
 from stages.exporters.api import Order
 from stages.lib import (
     confined,
     console,
+    environments,
+    errors,
     facts,
     files,
     graphs,
@@ -24,46 +31,73 @@ from stages.lib import (
     pins,
     plugins,
     samples,
+    source_guess,
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     import onnx_ir as ir
 
-    from stages.exporters.api import Exporter, Framework
+    from stages.exporters.api import Arrays, Exporter, Framework
 
 
 def main(model: str) -> None:
     """Export `models.<model>`."""
     document = params.load()
-    framework = document.param(f"models.{model}.source")["framework"]
-    versions = pins.toolchain(document, f"export-{framework}")
+    source = document.param(f"models.{model}.source")
+    framework, key = source["framework"], f"models.{model}"
     order = Order(
         source=layout.model_source(model),
-        entry=document.param(f"models.{model}.source")["entry"],
+        entry=source["entry"],
+        weights=source["weights"],
+        channels_first=tuple(source["channels_first"]),
+        trusted={one["file"]: one["sha256"] for one in source["trusted"]},
         inputs=document.param(f"models.{model}.inputs"),
         outputs=document.param(f"models.{model}.outputs"),
         opset=document.param(f"models.{model}.opset"),
+        threads=document.param(f"models.{model}.threads"),
     )
     tolerance = document.param(f"models.{model}.parity")
-    threads = document.param(f"models.{model}.threads")
     limits = document.param(f"models.{model}.limits")
+    pinned = document.param(f"toolchain.export-{framework}")
+    versions = pins.toolchain(document, "export")
     probe = samples.Split(folder=layout.samples(model, "probe"), inputs=order.inputs)
-    exporter: Exporter = plugins.load("stages.exporters", framework)
+    if unfit := source_guess.unfit(framework, order.source, order.entry):
+        what, mend = unfit
+        raise errors.SourceModelError(what, mend=mend.replace("<m>", model))
+    interpreter = None
+    if framework in environments.frameworks():
+        interpreter = environments.interpreter(framework, document.param("interpreters"))
+    else:
+        pins.check(document.param("toolchain.python"), pinned)
 
-    folder, label, key = layout.exported(model), f"export {model}", f"models.{model}.limits"
+    folder = layout.exported(model)
     with files.writing(folder) as temporary:
+        away = None
+        if interpreter is not None:
+            away = isolated.export(
+                framework,
+                interpreter,
+                order,
+                list(_batches(probe)),
+                temporary,
+                pins=pinned,
+                python=document.param("toolchain.python"),
+                limits=limits,
+                key=key,
+                log=layout.log("export", model),
+            )
 
-        def work() -> tuple[dict[str, Any], float | None]:
-            return _export(exporter, order, probe, temporary, f"models.{model}", tolerance, threads)
+        def work() -> tuple[dict[str, Any], float | None, list[str]]:
+            framed = _made(framework, order, probe, temporary) if away is None else away.framework
+            found, error = _check(framed, order, probe, temporary, key, tolerance)
+            return found, error, list(facts.code())
 
-        if exporter.FOREIGN:
-            what = f"{order.source / order.entry}"
-            found, error = confined.run(work, limits, what=what, key=key, label=label)
-        else:
-            with console.elapsing(label):
-                found, error = work()
+        what = f"{order.path}"
+        found, error, code = confined.run(
+            work, limits, what=what, key=f"{key}.limits", label=f"export {model}"
+        )
 
     facts.write(
         "export",
@@ -75,32 +109,68 @@ def main(model: str) -> None:
             f"models.{model}.opset": order.opset,
             f"models.{model}.outputs": order.outputs,
             f"models.{model}.parity": tolerance,
-            f"models.{model}.source": {"framework": framework, "entry": order.entry},
-            f"models.{model}.threads": threads,
+            f"models.{model}.source": source,
+            f"models.{model}.threads": order.threads,
         },
-        versions=versions,
-        details={"parity": found},
+        versions=versions if away else {**versions, **pinned},
+        details={"parity": found, "environment": pinned if away else None},
+        code_elsewhere={*map(Path, code), *(away.code if away else ())},
     )
     # The figure is shown and not recorded: a processor's own kernels decide its last digits.
     within = "" if error is None else f" within {error:.2g}"
     console.say(f"export {model}: {framework} -> {folder}; parity {found['state']}{within}")
 
 
-def _export(
-    exporter: Exporter,
+def _made(framework: str, order: Order, probe: samples.Split, folder: Path) -> Framework | None:
+    """Write the graph folder in this environment; return the source model."""
+    exporter: Exporter = plugins.load(f"stages.exporters.{framework}", "exporter")
+    exporter.export(order, next(_batches(probe)), folder)
+    return exporter.load(order)
+
+
+def _batches(probe: samples.Split) -> Iterator[Arrays]:
+    """The probe samples, then another batch: a graph may have one size of it baked in.
+
+    That is the last sample alone, or twice where all came alone.
+    """
+    last: Arrays = {}
+    sizes: set[int] = set()
+    for last in probe.feeds(probe.count()):
+        sizes |= {len(array) for array in last.values()}
+        yield last
+    if not probe.is_fixed():
+        count = 2 if sizes == {1} else 1
+        yield {name: np.repeat(array[-1:], count, axis=0) for name, array in last.items()}
+
+
+def _check(
+    framework: Framework | None,
     order: Order,
     probe: samples.Split,
     folder: Path,
     key: str,
     tolerance: dict[str, float],
-    threads: int,
 ) -> tuple[dict[str, Any], float | None]:
-    """Write the graph folder and see that it is what params.yaml says, and what the source does."""
-    source = exporter.export(order, next(probe.feeds(probe.count())), folder)
-    structure.check(folder / layout.GRAPH_FILE, f"{order.source / order.entry}")
+    """See that the graph folder is what params.yaml says, and does what the source does."""
+    structure.check(folder / layout.GRAPH_FILE, f"{order.path}")
     graph = graphs.load(folder)
+    if framework is not None and canonical.apply(graph, order):
+        _rewrite(graph, folder)
+        graph = graphs.load(folder)
     contract.check(graph, order.inputs, order.outputs, key)
-    return _parity(source, folder, graph, probe, tolerance, threads)
+    return _parity(framework, folder, graph, probe, tolerance, order.threads)
+
+
+def _rewrite(graph: ir.Model, folder: Path) -> None:
+    """Replace the graph in `folder`, from where its weights are read."""
+    beside = folder.with_suffix(".canonical.tmp")  # a killed run's is swept like any other
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        graphs.save(graph, beside)
+        shutil.rmtree(folder)
+        beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _parity(
@@ -124,15 +194,15 @@ def _parity(
     if framework is None:
         return _run(path, graph, probe, threads), None
     with onnxruntime.runner(path, threads=threads, name="exported") as runner:
-        checked = parity.check(framework, runner.infer, probe.feeds(probe.count()), **tolerance)
+        checked = parity.check(framework, runner.infer, _batches(probe), **tolerance)
     worst = max((end["max_abs"] for end in checked["outputs"].values()), default=0.0)
-    return {"state": "passed", "reason": None, "samples": checked["samples"]}, worst
+    return {"state": "passed", "reason": None, "samples": probe.count()}, worst
 
 
 def _run(path: Path, graph: ir.Model, probe: samples.Split, threads: int) -> dict[str, Any]:
     # Packed copies of the weights would double what they take, for a run or two.
     with onnxruntime.runner(path, threads=threads, name="exported", packing=False) as runner:
-        for feeds in probe.feeds(probe.count()):
+        for feeds in _batches(probe):
             contract.check_run(graph, runner.infer(feeds))
     reason = "the source is ONNX itself; ONNX Runtime ran it on the probe samples"
     return {"state": "not applicable", "reason": reason}

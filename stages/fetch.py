@@ -12,6 +12,9 @@ command line and `model_signing verify`.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +23,7 @@ from stages.promotion import signing
 from stages.storage import opening, pointers, transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from stages.storage.records import Record
     from stages.storage.store import Store
@@ -35,14 +38,58 @@ def main(words: argparse.Namespace) -> None:
     """Fetch one engine, or all, of a channel."""
     whom = _whom(words)
     store = opening.open_store(words.url)
-    for record in _serving(store, words.channel, words.engine):
-        target = Path(words.to) / record.engine
-        with files.writing(target) as folder:
-            signer = _fetch(store, record, folder, whom)
-        console.say(
-            f"{target}: {record.version}, record {record.number} of {record.channel}, by"
-            f" {record.who} at {record.when}; {signer}"
-        )
+    repository = Path(words.to)
+    with _alone(repository) as work:
+        for record in _serving(store, words.channel, words.engine):
+            target = repository / record.engine
+            beside = work / f"{repository.resolve().name}@{record.engine}"
+            with files.writing(target, beside=beside) as folder:
+                signer = _fetch(store, record, folder, whom)
+            console.say(
+                f"{target}: {record.version}, record {record.number} of {record.channel}, by"
+                f" {record.who} at {record.when}; {signer}"
+            )
+
+
+@contextlib.contextmanager
+def _alone(repository: Path) -> Iterator[Path]:
+    """Wait for others who fetch to the same folder; yield where to make what goes there.
+
+    Two at once would each remove the other's unfinished work as that of a killed one.
+    """
+    with files.storage_errors(repository):
+        repository.mkdir(parents=True, exist_ok=True)
+        handle = os.open(repository, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.say(f"waits for another one that fetches to {repository}")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks
+            pass
+        yield _beside(repository.resolve())
+    finally:
+        os.close(handle)
+
+
+def _beside(repository: Path) -> Path:
+    """The folder above, since Triton takes each folder for a model, and may refuse to start.
+
+    Where nothing can be moved from there, as into a mounted volume, it is the repository itself.
+    """
+    probe = repository.parent / f".{repository.name}.{os.getpid()}.tmp"
+    moved = repository / probe.name
+    try:
+        probe.touch()
+        probe.rename(moved)
+    except OSError:
+        return repository
+    finally:
+        for path in (probe, moved):
+            with contextlib.suppress(OSError):
+                path.unlink()
+    return repository.parent
 
 
 def _whom(words: argparse.Namespace) -> Mapping[str, Any] | None:
@@ -51,15 +98,19 @@ def _whom(words: argparse.Namespace) -> Mapping[str, Any] | None:
     Raises:
         SigningError: the options do not say it, or say two things.
     """
+    options = ("key", "certificates", "identity", "issuer", "trust_config", "unsigned")
+    given = {name for name in options if getattr(words, name)}
     methods = {
-        signing.KEY: words.key,
-        signing.CERTIFICATE: words.certificates and words.identity,
-        signing.SIGSTORE: words.issuer and words.identity,
+        signing.KEY: ({"key"},),
+        signing.CERTIFICATE: ({"certificates", "identity"},),
+        signing.SIGSTORE: ({"identity", "issuer"}, {"identity", "issuer", "trust_config"}),
+        None: ({"unsigned"},),
     }
-    chosen = [method for method, complete in methods.items() if complete]
-    if len(chosen) + words.unsigned != 1:
+    # No option is passed over: whoever gives one believes that it is looked at.
+    chosen = [method for method, sets in methods.items() if given in sets]
+    if not chosen:
         raise errors.SigningError("it is not clear whose signature counts", mend=_WHOM)
-    if words.unsigned:
+    if chosen[0] is None:
         return None
     return {
         "method": chosen[0],
@@ -105,10 +156,11 @@ def _fetch(store: Store, record: Record, folder: Path, whom: Mapping[str, Any] |
 
 def _same_engine(folder: Path, record: Record) -> None:
     """The files are signed, the record is not: they say themselves whose they are."""
-    packed = files.read_json(folder / "manifest.json").get("engine")
+    told = files.read_json(folder / "manifest.json")
+    packed = told.get("engine") if isinstance(told, dict) else None
     if packed != record.engine:
-        told = f"record {record.number} of {record.channel}"
-        msg = f"{told} serves a package of {packed} as {record.engine}"
+        number = f"record {record.number} of {record.channel}"
+        msg = f"{number} serves a package of {packed} as {record.engine}"
         mend = "do not deploy it: nothing was placed. Ask who promoted it"
         raise errors.IntegrityError(msg, mend=mend)
 

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Adds a model of your own to params.yaml: `make new MODEL=mine`.
 
-Reads what lies in models/<model>/ (source/ with an ONNX file or a Python file with `load()`, and
-samples/), and takes every value that the files do not tell from another model of params.yaml. The
-result is ordinary text: edit it at will.
+Reads what lies in models/<model>/ (source/ with a model of any framework, told by its file names,
+and samples/), and takes every value that the files do not tell from another model of params.yaml.
+Only ONNX files are opened; other models' inputs are those of the samples, and their output is
+called `output`. The result is ordinary text: edit it at will.
 """
 
 from __future__ import annotations
@@ -16,7 +17,17 @@ from typing import TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from stages.lib import confined, console, errors, files, graphs, layout, params, samples
+from stages.lib import (
+    confined,
+    console,
+    errors,
+    files,
+    graphs,
+    layout,
+    model_files,
+    params,
+    samples,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +36,8 @@ if TYPE_CHECKING:
 
 _LABELS = "label"
 _PRECISIONS = ("fp32", "fp16", "int8")
+# To begin with; schemas/params.schema.json says what each exporter writes.
+_OPSETS = {"onnx": None, "pytorch": 22, "tensorflow": 18, "paddlepaddle": 19, "mindspore": None}
 
 
 def main(model: str, like: str) -> None:
@@ -67,6 +80,11 @@ def main(model: str, like: str) -> None:
         f"params.yaml: models.{model}, profiles.{model}, "
         + ", ".join(f"engines.{model}-{precision}" for precision in added)
     )
+    framework = spec["source"]["framework"]
+    if framework != "onnx":
+        console.say(
+            f"inputs are those of the samples: see that {framework} takes them in this order"
+        )
     console.say("look it over, then: make repro")
 
 
@@ -106,18 +124,23 @@ def _copy(block: Any) -> Any:
 
 def _model(spec: Any, model: str, like: str) -> Any:
     source = layout.model_source(model)
-    onnx, python = sorted(source.glob("*.onnx")), sorted(source.glob("*.py"))
-    if len(onnx) + len(python) != 1:
-        msg = f"{source}/ must hold one .onnx file, or one .py file with a function load()"
-        raise errors.SourceModelError(msg, mend=f"`ls {source}`; then put it there")
-    arrays = _arrays(model)
+    found = model_files.find(source)
+    if len(found) != 1:
+        there = ", ".join(f"{one.entry} ({one.framework})" for one in found) or "none of these"
+        msg = f"{source}/ must hold one model: {model_files.KINDS}. There is: {there}"
+        mend = (
+            f"`ls {source}`; or write models.{model} by hand, after one of params.frameworks.yaml"
+        )
+        raise errors.SourceModelError(msg, mend=mend)
+    arrays, one = _arrays(model), found[0]
+    spec["source"].update(framework=one.framework, entry=one.entry, weights=one.weights)
+    for key in ("channels_first", "trusted"):
+        spec["source"][key] = CommentedSeq()
+    spec["opset"] = _OPSETS[one.framework]
     spec["inputs"], spec["outputs"] = CommentedMap(), CommentedSeq()
-    if onnx:
-        spec["source"].update(framework="onnx", entry=onnx[0].name)
-        spec["opset"] = None
-        _from_graph(spec, onnx[0], f"models.{like}.limits")
+    if one.framework == "onnx":
+        _from_graph(spec, source / one.entry, f"models.{like}.limits")
     else:
-        spec["source"].update(framework="pytorch", entry=f"{python[0].name}:load")
         for name, (shape, dtype) in arrays.items():
             if name != _LABELS:
                 spec["inputs"][name] = _input(dtype, ["batch", *shape[1:]])

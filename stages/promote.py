@@ -37,6 +37,7 @@ def main(words: argparse.Namespace) -> None:
         "an engine": words.engine is None and not lists,
         "--channel": words.channel is None and not words.list,
         "--gc, if --yes": words.yes and not words.gc,
+        "--channel without a dot": "." in (words.channel or ""),  # a key within it, to params
     }
     if what := [name for name, lacks in lacking.items() if lacks]:
         mend = "`python -m stages.promote --help` shows the usage"
@@ -97,8 +98,12 @@ def _sign(words: argparse.Namespace, spec: Document | None) -> tuple[str | None,
     except errors.SigningError as error:
         if not signing.can_sign(spec, words.key):
             return None, f"{error.what}. To mend it: {error.mend}"
-    signing.sign(package, signature, spec, key=words.key, certificate=words.certificate)
-    return signing.verify(package, signature, spec), None
+    with files.scratch() as aside:  # the one that is there may hold for another channel
+        made = aside / signature.name
+        signing.sign(package, made, spec, key=words.key, certificate=words.certificate)
+        signer = signing.verify(package, made, spec)
+        files.write_bytes(signature, made.read_bytes())
+    return signer, None
 
 
 def _judge(
@@ -174,6 +179,8 @@ def _content(record: Record) -> tuple[object, ...]:
 def _rollback(document: Params, engine: str, channel: str) -> None:
     rules = document.param(f"channels.{channel}")
     store = opening.open_store(rules["url"])
+    store.prove_exclusive()
+    collecting.refuse(store)  # it knows of one version to go back to, and we may have gone back
     when = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     record = pointers.rollback(store, channel=channel, engine=engine, who=git.who(), when=when)
     if rules["signature"] is not None and record.signature is None:
@@ -211,7 +218,8 @@ def _collect(document: Params, channel: str, *, yes: bool) -> None:
     values = document.param("channels")
     url = values[channel]["url"]
     # Channels may share a store: what one of them keeps, stays.
-    keep = max(rules["keep"] for rules in values.values() if rules["url"] == url)
+    here = opening.place(url)
+    keep = max(rules["keep"] for rules in values.values() if opening.place(rules["url"]) == here)
     store = opening.open_store(url)
     found = collecting.collect(store, keep, dry_run=not yes, who=git.who())
     for garbage in found:

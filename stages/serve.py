@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _WIDTH = 26  # columns
 _NO_GPU = "needs an NVIDIA GPU"  # as the packed runtime.py says it
+# The server of the wheel has no TensorRT backend, wherever it runs.
+_NO_BACKEND = "unable to find backend library for backend 'tensorrt'"
 
 
 def main(engine: str | None = None) -> None:
@@ -50,8 +52,7 @@ def main(engine: str | None = None) -> None:
 def _not_served(told: dict[str, Any], why: str, *, alone: bool) -> None:
     """Without a GPU that is to be expected of a plan, and is no verdict on it."""
     first, engine = why.replace("\\n", "\n").splitlines()[0], told["engine"]
-    # The server of the wheel has no TensorRT backend, wherever it runs.
-    if _NO_GPU in why or told["plan"]["magic"] == "ftrt":
+    if _NO_GPU in why or _NO_BACKEND in why:
         console.say(f"  not run: {first}")
         if alone:
             msg = f"{engine} cannot be served here: {first}"

@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The closing table of `make repro`: every engine of params.yaml in one line.
 
+Where models are of several frameworks, it also says of which, and whether the exported graph was
+found to do what the source model does.
+
 It trusts no artifact to be of the present state: where a stage failed, what lies behind it is of an
 earlier run.
 """
@@ -28,7 +31,8 @@ _HEAD = (
     "max abs",
     "verdict",
 )
-_LEFT = 3
+_COMPARED = ("framework", "parity")  # behind the engine
+_TEXTS = frozenset({"engine", *_COMPARED, "precision", "profile", "verdict"})
 _UNKNOWN = "-"
 
 
@@ -36,12 +40,19 @@ def main() -> None:
     """Print the table."""
     document = params.load()
     digest = functools.cache(files.sha256)
-    rows = []
+    models = document.param("models")
+    several = len({model["source"]["framework"] for model in models.values()}) > 1
+    head, *rest = _HEAD
+    rows = [(head, *(_COMPARED if several else ()), *rest)]
     for engine, settings in document.param("engines").items():
-        figures = _row(document, engine, digest)
-        precision = _precision(engine, settings["precision"], known=figures[0] != _UNKNOWN)
-        rows.append((engine, precision, settings["profile"], *figures))
-    console.say("\n" + _render([_HEAD, *rows]))
+        figures, model = _row(document, engine, digest), settings["model"]
+        known = figures[0] != _UNKNOWN
+        precision = _precision(engine, settings["precision"], known=known)
+        source = (models[model]["source"]["framework"], _parity(model, known=known))
+        rows.append(
+            (engine, *(source if several else ()), precision, settings["profile"], *figures)
+        )
+    console.say("\n" + _render(rows))
     console.say(
         "\nFigures are of the typed graph on this CPU against the exported model, on the validation"
         "\nsamples. No plan was run: that needs a GPU (`make device ENGINE=<engine>`)."
@@ -85,6 +96,14 @@ def _precision(engine: str, asked: str, *, known: bool) -> str:
     return "auto: int8 {nodes}/{of}".format_map(decision["int8"])
 
 
+def _parity(model: str, *, known: bool) -> str:
+    """What `export` found; of an ONNX source there is nothing to compare with."""
+    if not known:
+        return _UNKNOWN
+    state = files.read_json(layout.facts("export", model))["details"]["parity"]["state"]
+    return "none" if state == "not applicable" else str(state)
+
+
 def _worst(outputs: Any, key: str, choose: Any) -> str:
     if all(figures["identical"] for figures in outputs):
         return "identical" if key == "sqnr_db" else "0"
@@ -99,12 +118,14 @@ def _verdict(verdict: dict[str, Any], *, packaged: bool) -> str:
 
 
 def _render(rows: list[tuple[str, ...]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    texts = [column[0] in _TEXTS for column in columns]
     lines = []
     for row in rows:
         cells = [
-            cell.ljust(width) if column < _LEFT or column == len(_HEAD) - 1 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.ljust(width) if text else cell.rjust(width)
+            for cell, width, text in zip(row, widths, texts, strict=True)
         ]
         lines.append("  ".join(cells).rstrip())
     lines.insert(1, "  ".join("-" * width for width in widths))

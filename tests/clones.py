@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from stages import variant
 
 ROOT = Path(__file__).parent.parent
 RAN = re.compile(r"^Running stage '([^']+)':$", re.MULTILINE)
@@ -22,15 +23,9 @@ class Clone:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        listed = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
-        names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout
-        for name in filter(None, names.split("\0")):
-            if (ROOT / name).is_file():  # deleted, but not yet committed
-                (root / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, root / name)
+        variant.clone(ROOT, root)
         # Only the installation is taken over; CI makes it from the lock before it comes here.
         (root / ".venv").symlink_to(sys.prefix)
-        self.git("init", "--quiet")
         self.git("add", "--all")
         self.git("commit", "--quiet", "--message", "clone")
 

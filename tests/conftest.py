@@ -7,6 +7,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,21 @@ from tests import graphs_zoo as zoo
 settings.register_profile("enginery", deadline=None, derandomize=True, database=None)
 settings.load_profile("enginery")
 
+# In the background of a shell it is ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ROOT = Path(__file__).parents[1]
+# Each takes a minute or more, in which some have few tests.
+LONG = (
+    "test_frameworks",
+    "test_pipeline",
+    "test_contract_of_exporters",
+    "test_same_bytes",
+    "test_verify",
+    "test_variant",
+    "test_conformance",
+    "test_environments",
+)
 MODEL = "tiny"
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 # Two files of different length, so that batches end at a file's end.
@@ -74,7 +89,8 @@ def make(root: Path) -> Project:
     project = Project(root)
     shutil.copytree(ROOT / "schemas", root / "schemas", ignore=shutil.ignore_patterns("examples"))
     shutil.copy(ROOT / "params.yaml", root)
-    (root / "stages").symlink_to(ROOT / "stages")
+    for name in ("requirements", "stages"):
+        (root / name).symlink_to(ROOT / name)
     project.write(_params(project.params()))
     home = root / "models" / MODEL
     for name in ("source", "rewrites", "metric", "timing", "latency", "caches"):
@@ -96,7 +112,7 @@ def _params(real: Any) -> Any:
     shape = [16, 3, 8, 8]
     bounds = {"min": [1, *shape[1:]], "opt": shape, "max": [64, *shape[1:]]}
     spec = real["models"]["digits"] | {
-        "source": {"framework": "onnx", "entry": "net.onnx"},
+        "source": real["models"]["digits"]["source"] | {"framework": "onnx", "entry": "net.onnx"},
         "inputs": {"x": {"dtype": "float32", "shape": ["batch", 3, 8, 8]}},
         "outputs": ["logits"],
         "opset": None,
@@ -160,6 +176,22 @@ def why_no_gpu() -> str:
     except errors.EngineryError as error:
         return error.what.splitlines()[0]
     return ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that two processes end at about the same time."""
+    order = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
+
+
+def pytest_collection_finish() -> None:
+    """Keep PyTorch, where a test file imports it, from starting threads.
+
+    OpenMP hangs in a fork of a process that has them, and `export` forks. A stage imports PyTorch
+    only there.
+    """
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

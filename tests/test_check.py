@@ -135,7 +135,7 @@ def test_exit_codes_of_the_command(project: Path) -> None:
     failed = run(project)
     assert failed.returncode == errors.ParamsError.exit_code == 2
     assert failed.stderr == (
-        "\ncheck: params.yaml:54:16: engines.digits-int8.precision: 'int9' is not allowed;"
+        "\ncheck: params.yaml:57:16: engines.digits-int8.precision: 'int9' is not allowed;"
         " allowed: auto, bf16, fp16, fp32, fp8, int8, tf32. Did you mean 'int8'?\n"
         "1 mistake in params.yaml\n\n"
         "To mend it: edit params.yaml, then `python -m stages.check`\n\n"
@@ -170,3 +170,34 @@ def test_plugin_libraries_are_those_that_params_name(project: Path) -> None:
         check.main()
     path.write_text(text.replace("plugins: []", named.replace("a" * 64, digest)))
     check.main()
+
+
+def test_trusted_files_and_interpreters_are_of_something(project: Path) -> None:
+    path = project / "params.yaml"
+    text = path.read_text()
+    named = f"trusted: [{{file: modle.py, sha256: {'a' * 64}}}]"
+    path.write_text(text.replace("trusted: []", named))
+    found = r"source\.trusted names \S+/modle\.py, which is not there\. Did you mean 'model\.py'"
+    with pytest.raises(errors.ParamsError, match=found):
+        check.main()
+    (project / "requirements").mkdir()
+    (project / "requirements/export-tensorflow.txt").touch()
+    path.write_text(text.replace("interpreters: {}", "interpreters: {tensorflo: /bin/true}"))
+    found = r"interpreters\.tensorflo: it has no env.* Did you mean 'tensorflow'.* have: tensorflow"
+    with pytest.raises(errors.ParamsError, match=found):
+        check.main()
+
+
+def test_an_entry_that_the_name_of_another_framework_fits(project: Path) -> None:
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(text.replace("entry: model.py:load", "entry: net.onnx"))
+    with pytest.raises(errors.ParamsError, match=r"'net\.onnx' looks like an ONNX model") as caught:
+        check.main()
+    assert "set models.digits.source.framework to onnx" in caught.value.what
+
+
+def test_a_source_whose_bytes_are_of_another_framework(project: Path) -> None:
+    (project / "models/digits/source/model.py").write_text("import mindspore\n")
+    with pytest.raises(errors.ParamsError, match="is Python code that imports mindspore") as told:
+        check.main()
+    assert "set models.digits.source.framework to mindspore" in told.value.what

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import pytest
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
+from stages import variant
 from stages.lib import layout
 
 if TYPE_CHECKING:
@@ -30,8 +32,9 @@ PACKED = ("model", "onnxruntime", "tensorrt_rtx")
 READ = {"package": {f"stages/bundle/triton_{name}.py" for name in PACKED}}
 BOOKKEEPING = re.compile(r"epoch\.\w+")
 # Read, and no dependency: what may stop a stage, and changes nothing of what it makes.
-GUARDS = {"models.*.limits", "toolchain.*.driver_min"}
+GUARDS = {"interpreters", "models.*.limits", "toolchain.*.driver_min"}
 
+FRAMEWORKS = sorted(path.parent.name for path in ROOT.glob("stages/exporters/*/exporter.py"))
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
 
@@ -75,9 +78,9 @@ def flat(items: list[Any]) -> list[str]:
     return [item if isinstance(item, str) else next(iter(item)) for item in items]
 
 
-def found_by_name(name: str, key: str) -> set[str]:
+def found_by_name(params: Any, name: str, key: str) -> set[str]:
     """Deps on modules that a value of params.yaml names, loaded through lib/plugins.py."""
-    items = PARAMS["models" if "models" in str(STAGES[name].get("foreach")) else "engines"]
+    items = params["models" if "models" in str(STAGES[name].get("foreach")) else "engines"]
 
     def value(match: re.Match[str]) -> str:
         found = items[key]
@@ -86,12 +89,25 @@ def found_by_name(name: str, key: str) -> set[str]:
         return str(found)
 
     named = [dep for dep in body(name)["deps"] if dep.startswith("stages/") and "${" in dep]
-    return {re.sub(r"\$\{item\.([\w.]+)\}", value, dep) for dep in named}
+    paths = {re.sub(r"\$\{item\.([\w.]+)\}", value, dep) for dep in named}
+    return {file for path in paths for file in code(path)}
 
 
-@pytest.fixture(scope="module")
-def resolved() -> list[Any]:
-    return list(Repo(str(ROOT)).index.stages)
+def code(path: str) -> set[str]:
+    """The file, or those of an exporter's folder, empty ones left out."""
+    found = [ROOT / path] if path.endswith(".py") else [*(ROOT / path).glob("*.py")]
+    return {file.relative_to(ROOT).as_posix() for file in found if file.stat().st_size}
+
+
+@pytest.fixture(scope="module", params=["params.yaml", "params.frameworks.yaml"])
+def resolved(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Any, list[Any]]:
+    """Values of a params file, and the stages that dvc.yaml makes of them."""
+    folder = tmp_path_factory.mktemp("clone")
+    variant.clone(ROOT, folder)
+    shutil.copy(ROOT / request.param, folder / layout.PARAMS)
+    return YAML(typ="safe").load(ROOT / request.param), list(Repo(str(folder)).index.stages)
 
 
 def test_every_stage_of_the_design_is_there() -> None:
@@ -101,11 +117,14 @@ def test_every_stage_of_the_design_is_there() -> None:
     ]  # fmt: skip
 
 
-def test_code_deps_are_the_import_closure(resolved: list[Any]) -> None:
-    for stage in resolved:
+def test_code_deps_are_the_import_closure(resolved: tuple[Any, list[Any]]) -> None:
+    params, made = resolved
+    assert len(made) == 1 + 4 * len(params["models"]) + 5 * len(params["engines"])
+    for stage in made:
         name, _, key = stage.name.partition("@")
-        listed = {dep.def_path for dep in stage.deps if dep.def_path.startswith("stages/")}
-        plugins = found_by_name(name, key)
+        deps = [dep.def_path for dep in stage.deps if dep.def_path.startswith("stages/")]
+        listed = {file for dep in deps for file in code(dep)}
+        plugins = found_by_name(params, name, key)
         wanted = closure(f"stages/{name}.py", *plugins) | READ.get(name, set())
         assert listed == wanted, stage.addressing
 
@@ -118,8 +137,23 @@ def test_builds_by_each_backend_run_the_same_files_but_one(backend: str) -> None
     assert closure("stages/build.py", own) == shared | {own}
 
 
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_exports_by_each_framework_run_the_same_files_but_its_own(framework: str) -> None:
+    own = code(f"stages/exporters/{framework}")
+    listed = {dep for dep in body("export")["deps"] if dep.startswith("stages/")}
+    shared = {dep for dep in listed if "${" not in dep}
+    assert closure("stages/export.py", *own) == shared | own
+    # Nothing that lies in the folder and does not run makes a graph stale.
+    assert closure(f"stages/exporters/{framework}/exporter.py") - shared == own
+
+
+def test_each_framework_has_a_model_that_make_repro_builds() -> None:
+    models = YAML(typ="safe").load(ROOT / "params.frameworks.yaml")["models"]
+    assert sorted(model["source"]["framework"] for model in models.values()) == FRAMEWORKS
+
+
 def test_the_framework_and_the_backend_choose_the_plugin() -> None:
-    assert "stages/exporters/${item.source.framework}.py" in body("export")["deps"]
+    assert "stages/exporters/${item.source.framework}" in body("export")["deps"]
     assert "stages/backends/${item.backend}/build.py" in body("build")["deps"]
 
 

@@ -27,7 +27,7 @@ def doctor(project: Project, **variables: str) -> subprocess.CompletedProcess[st
 
 
 def row(shown: str, pin: str) -> str:
-    [line] = [line for line in shown.splitlines() if line.startswith(f"{pin} ")]
+    [line] = [line for line in shown.splitlines() if line.startswith(f"{pin}  ")]
     return " ".join(line.split())
 
 
@@ -92,6 +92,26 @@ def test_a_graph_that_is_newer_than_the_pin_is_found_before_any_build(built: Pro
     assert (
         "toolchain.tensorrt_rtx.onnx_opset in params.yaml pins 12 as the newest" in stopped.stderr
     )
+
+
+def test_an_environment_that_is_not_made_stops_nothing(project: Project, tmp_path: Path) -> None:
+    done = doctor(project, XDG_CACHE_HOME=str(tmp_path / "empty"))
+    assert (done.returncode, done.stderr) == (0, "")
+    pins = project.params()["toolchain"]["export-mindspore"]
+    shown = row(done.stdout, "numpy (mindspore)")
+    words = rf"numpy \(mindspore\) - {pins['numpy']} \d+ not checked here: made on first use"
+    assert re.fullmatch(words, shown)
+    assert not (tmp_path / "empty").exists()
+
+
+def test_an_interpreter_of_params_yaml_is_asked(project: Project, tmp_path: Path) -> None:
+    project.set("interpreters", {"mindspore": sys.executable, "tensorflow": str(tmp_path / "gone")})
+    done = doctor(project)
+    assert (done.returncode, done.stderr) == (0, "")  # no engine here needs them
+    shown = row(done.stdout, "numpy (mindspore)")
+    assert shown.endswith("differs; no engine needs it")
+    assert f"numpy (mindspore) {project.params()['toolchain']['observe']['numpy']} 1.26.4" in shown
+    assert row(done.stdout, "keras (tensorflow)").startswith("keras (tensorflow) not installed ")
 
 
 def on_gpu(project: Project) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 import faulthandler
 import os
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,7 +47,8 @@ def load():
 
 def pytorch(project: Project, change: str) -> None:
     (project.root / "models/tiny/source/net.py").write_text(NET.format(change=change))
-    project.set("models.tiny.source", {"framework": "pytorch", "entry": "net.py:load"})
+    project.set("models.tiny.source.framework", "pytorch")
+    project.set("models.tiny.source.entry", "net.py:load")
     project.set("models.tiny.opset", 20)
 
 
@@ -106,12 +109,23 @@ def test_another_face_is_told_with_both_sides(project: Project) -> None:
     assert not (project.root / OUT).exists()
 
 
-def test_a_graph_that_fixes_the_batch_fails_on_the_probe_samples(project: Project) -> None:
+@pytest.mark.parametrize(
+    ("fixed", "counts", "fails"), [(2, [4], 4), (4, [4], 1), (1, [1], 2), (1, [1, 1], 2)]
+)
+def test_a_graph_that_fixes_the_batch_fails_on_the_probe_samples(
+    project: Project, fixed: int, counts: list[int], fails: int
+) -> None:
+    probe = project.root / "models/tiny/samples/probe"
+    for number, samples in enumerate(counts):
+        images = zoo.values(samples, 3, 8, 8)
+        np.savez(probe / f"{number:03}.npz", allow_pickle=False, x=images)
     proto = zoo.tiny()
-    proto.graph.node[9].CopyFrom(zoo.node("Reshape", ["f", "two_by_four"], ["g"], name="flatten"))
-    proto.graph.initializer.append(zoo.const("two_by_four", [2, 4], np.int64))
+    proto.graph.node[9].CopyFrom(zoo.node("Reshape", ["f", "fixed"], ["g"], name="flatten"))
+    proto.graph.initializer.append(zoo.const("fixed", [fixed, 4], np.int64))
     onnx.save(proto, project.root / "models/tiny/source/net.onnx")
-    with pytest.raises(errors.GraphError, match=r"the exported graph failed on inputs x \[4, 3, 8"):
+    with pytest.raises(
+        errors.GraphError, match=rf"the exported graph failed on inputs x \[{fails}, 3"
+    ):
         export.main("tiny")
     assert not (project.root / OUT).exists()
 
@@ -136,7 +150,7 @@ def test_the_process_ends_with_the_code_of_the_failure(project: Project) -> None
     (project.root / "models/tiny/source/net.onnx").write_bytes(b"")
     done = project.run("export", "tiny")
     assert done.returncode == 4
-    assert done.stderr.startswith("\nexport tiny: models/tiny/source/net.onnx holds no graph")
+    assert done.stderr.startswith("\nexport tiny: models/tiny/source/net.onnx is an empty file")
     assert "Traceback" not in done.stderr
     done = project.run("export", "tinny")
     assert done.returncode == 2
@@ -184,3 +198,39 @@ def test_a_crash_leaves_the_last_graph(project: Project, monkeypatch: pytest.Mon
     assert (project.root / OUT).read_bytes() == before
     left = sorted(path.name for path in (project.root / OUT).parent.parent.iterdir())
     assert left == ["export.facts.json", "exported"]
+
+
+def test_a_source_of_another_framework_is_told_with_its_own(project: Project) -> None:
+    """Before an environment is made for it, and without the stage `check`."""
+    project.set("models.tiny.source.framework", "tensorflow")
+    project.set("models.tiny.opset", 17)
+    project.set("models.tiny.source.entry", "net.onnx")
+    with pytest.raises(errors.SourceModelError, match=r"net\.onnx is an ONNX model, and") as told:
+        export.main("tiny")
+    assert told.value.mend == "set models.tiny.source.framework to onnx"
+
+
+def test_a_program_with_weights_of_its_own_comes_through(project: Project) -> None:
+    code = NET.format(change="x") + (
+        "n = torch.export.Dim('n')\n"
+        "program = torch.export.export(load().eval(), (torch.ones(2, 3, 8, 8),),"
+        " dynamic_shapes=({0: n},))\n"
+        "torch.export.save(program, 'models/tiny/source/net.pt2')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=project.root, check=True)
+    project.set("models.tiny.source.framework", "pytorch")
+    project.set("models.tiny.source.entry", "net.pt2")
+    project.set("models.tiny.opset", 20)
+    done = project.run("export", "tiny")
+    assert done.returncode == 0, done.stderr
+    assert "pytorch -> artifacts/onnx/tiny/exported; parity passed" in done.stdout
+    first = (project.root / OUT).read_bytes()
+    export.main("tiny")
+    assert (project.root / OUT).read_bytes() == first
+
+
+def test_the_stage_itself_does_not_import_torch(project: Project) -> None:
+    pytorch(project, "x")
+    code = "import sys\nfrom stages import export\nexport.main('tiny')\n"
+    code += "assert not [name for name in sys.modules if name.partition('.')[0] == 'torch']\n"
+    subprocess.run([sys.executable, "-c", code], cwd=project.root, check=True)

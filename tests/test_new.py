@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ def write_samples(model: str, **arrays: Any) -> None:
         np.savez_compressed(folder / "000.npz", **arrays)
 
 
+def source(framework: str, entry: str, weights: str | None = None) -> dict[str, Any]:
+    rest: dict[str, Any] = {"channels_first": [], "trusted": []}
+    return {"framework": framework, "entry": entry, "weights": weights} | rest
+
+
 def write_onnx(model: str) -> None:
     """Two inputs, one of them of open length; one output."""
     ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["N", "length"])
@@ -66,7 +72,7 @@ def test_an_onnx_model_tells_its_own_inputs() -> None:
     )
     new.main("mine", "digits")
     document = params.load()
-    assert document.param("models.mine.source") == {"framework": "onnx", "entry": "net.onnx"}
+    assert document.param("models.mine.source") == source("onnx", "net.onnx")
     assert document.param("models.mine.inputs.ids") == {"dtype": "int64", "shape": ["N", "length"]}
     assert document.param("models.mine.outputs") == ["scores"]
     assert document.param("models.mine.opset") is None
@@ -97,6 +103,60 @@ def test_a_pytorch_model_tells_by_its_samples() -> None:
     check.main()
 
 
+def write_zip(path: str, *members: str) -> None:
+    with zipfile.ZipFile(Path("models/mine/source") / path, "w") as archive:
+        for member in members:
+            archive.writestr(member, "")
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        ("digits", source("pytorch", "model.py:load")),
+        ("digits-tensorflow", source("tensorflow", "saved_model")),
+        ("digits-paddlepaddle", source("paddlepaddle", "inference.json")),
+        ("digits-mindspore", source("mindspore", "model.py:load", "weights.ckpt")),
+        ("pt2", source("pytorch", "net.pt2")),
+        ("keras", source("tensorflow", "net.keras")),
+        ("lightning", source("pytorch", "net.py:load")),
+    ],
+)
+def test_other_frameworks_are_told_by_their_files(kind: str, found: dict[str, Any]) -> None:
+    place = Path("models/mine/source")
+    if kind.startswith("digits"):
+        shutil.copytree(ROOT / "models" / kind / "source", place)
+    else:
+        place.mkdir(parents=True)
+    if kind == "pt2":
+        write_zip("net.pt2", "net/archive_format", "net/models/model.json")
+    elif kind == "keras":
+        write_zip("net.keras", "config.json", "metadata.json")
+    elif kind == "lightning":  # whose .ckpt is no checkpoint of MindSpore
+        (place / "net.py").write_text("def load(): ...\n")
+        write_zip("net.ckpt", "net/data.pkl")
+    write_samples("mine", image=np.zeros((3, 2, 5), np.float32), label=np.zeros(3, np.int64))
+    # What the other model says of its own source is not taken over.
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("weights: null", "weights: w.safetensors", 1))
+    new.main("mine", "digits")
+    document = params.load()
+    assert document.param("models.mine.source") == found
+    assert document.param("models.mine.inputs.image.shape") == ["batch", 2, 5]
+
+
+@pytest.mark.usefixtures("project")
+def test_two_models_in_one_folder_are_named() -> None:
+    source = Path("models/mine/source")
+    source.mkdir(parents=True)
+    write_zip("net.pt2", "net/archive_format")
+    (source / "net.py").write_text("def load(): ...\n")
+    with pytest.raises(
+        errors.SourceModelError, match=r"net\.pt2 \(pytorch\), net\.py:load \(pytorch\)"
+    ):
+        new.main("mine", "digits")
+
+
 @pytest.mark.usefixtures("project")
 def test_recorded_tactics_are_not_those_of_the_new_model() -> None:
     shutil.copy(ROOT / "schemas/examples/good/params-tensorrt.yaml", "params.yaml")
@@ -120,7 +180,7 @@ def test_what_is_there_is_not_overwritten() -> None:
 @pytest.mark.usefixtures("project")
 def test_an_empty_source_is_named_and_nothing_is_left() -> None:
     before = Path("params.yaml").read_bytes()
-    with pytest.raises(errors.SourceModelError, match=r"models/mine/source/ must hold one \.onnx"):
+    with pytest.raises(errors.SourceModelError, match=r"must hold one model: .* none of these"):
         new.main("mine", "digits")
     assert Path("params.yaml").read_bytes() == before
     assert not Path("models/mine").exists()

@@ -179,8 +179,10 @@ def test_a_pin_reruns_its_stages_and_stops_on_another_version(small: Clone) -> N
 STALE = {
     "python": ALL,
     "platform": ALL,
+    "export": ["export@digits"],
     "export-pytorch": ["export@digits"],
-    "export-onnx": [],  # no model is an ONNX file
+    # No model is of these.
+    **{f"export-{name}": [] for name in ("onnx", "tensorflow", "paddlepaddle", "mindspore")},
     "sanitize": ["sanitize@digits"],
     "observe": ["observe@digits"],
     "calibrate": ["calibrate@digits"],

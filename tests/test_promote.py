@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stages.lib import files, layout, schema
+from stages.promotion import channels
+from stages.storage import opening, pointers
 from tests import promotions_zoo as zoo
 from tests.promotions_zoo import BY_KEY, CHANNEL, ENGINE
 
@@ -225,6 +227,22 @@ def test_a_key_that_the_channel_does_not_know(checkout: Checkout) -> None:
     assert not records(checkout)
 
 
+def test_a_wrong_key_leaves_the_signature_that_is_there(checkout: Checkout) -> None:
+    """It holds for another channel."""
+    checkout.channel(signature=BY_KEY)
+    told(checkout.promote("--key", str(checkout.key)))
+    signature = (checkout.root / SIGNATURE).read_bytes()
+    right = checkout.root / "keys/right.pub"
+    shutil.move(checkout.root / "keys/staging.pub", right)
+    key = checkout.key.read_text()
+    checkout.keys()
+    checkout.key.write_text(key)
+    assert "does not hold" in told(checkout.promote("--key", str(checkout.key)), 31)
+    assert (checkout.root / SIGNATURE).read_bytes() == signature
+    shutil.move(right, checkout.root / "keys/staging.pub")
+    assert "already: record 1" in told(checkout.promote())
+
+
 def test_an_altered_package_is_refused_by_every_channel(checkout: Checkout) -> None:
     plan = checkout.root / PACKAGE / "1/model.plan"
     plan.write_bytes(plan.read_bytes()[:-1] + b"x")
@@ -327,6 +345,60 @@ def test_a_store_that_says_otherwise_than_git_is_noticed(checkout: Checkout) -> 
     assert "contradicts the store in record 1: it says who Eve" in text
 
 
+def test_a_channel_that_goes_to_another_store_begins_there(checkout: Checkout) -> None:
+    told(checkout.promote())
+    checkout.package("b")
+    told(checkout.promote())
+    before = checkout.told()
+    shutil.copytree(checkout.root / "store", checkout.root / "copy")
+    checkout.channel(url="copy")
+    told(checkout.promote())
+    assert checkout.told() == before | {"url": "copy"}
+    checkout.channel(url="empty")
+    told(checkout.promote())
+    (entry,) = checkout.told()["history"]
+    assert (entry["number"], entry["verdict"]["device"]) == (1, "not run")
+
+
+def test_a_verdict_is_of_what_it_judged(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else may promote between our record and the file of Git."""
+    told(checkout.promote())
+    verdict = checkout.verdict()
+    checkout.package("b")
+    told(checkout.promote())
+    monkeypatch.chdir(checkout.root)
+    shutil.rmtree(layout.channel(CHANNEL, ENGINE).parent)
+    store = opening.open_store("store")
+    found = pointers.history(store, CHANNEL, ENGINE)
+    path = channels.write(CHANNEL, ENGINE, "store", found, verdict)
+    theirs, ours = files.read_json(path)["history"]
+    assert theirs["verdict"] is None
+    assert ours["verdict"]["rules"]["gates"] == "passed"
+
+
+def test_gc_keeps_what_a_channel_keeps_that_writes_its_url_otherwise(checkout: Checkout) -> None:
+    for mark in ("", "b", "c"):
+        if mark:
+            checkout.package(mark)
+        told(checkout.promote())
+    checkout.channel(keep=1)
+    checkout.channel("production", url="./store/", keep=3)
+    assert "0 files" in told(checkout.run("--gc", "--channel", CHANNEL))
+    checkout.channel("production", url="elsewhere", keep=3)
+    assert "0 files" not in told(checkout.run("--gc", "--channel", CHANNEL))
+
+
+def test_nobody_rolls_back_while_somebody_removes(checkout: Checkout) -> None:
+    told(checkout.promote())
+    checkout.package("b")
+    told(checkout.promote())
+    (checkout.root / "store/collecting.json").write_text('{"who": "Bea"}')
+    assert "somebody removes objects" in told(checkout.promote("--rollback"), 36)
+    assert len(records(checkout)) == 2
+
+
 def test_another_checkout_fills_in_what_it_did_not_see(checkout: Checkout) -> None:
     told(checkout.promote())
     checkout.package("b")
@@ -351,6 +423,7 @@ def test_the_package_of_another_engine_is_not_taken(checkout: Checkout) -> None:
         ([ENGINE], 2, "give --channel"),
         (["--gc"], 2, "give --channel"),
         ([ENGINE, "--channel", CHANNEL, "--yes"], 2, "give --gc, if --yes"),
+        (["--gc", "--channel", f"{CHANNEL}.keep"], 2, "give --channel without a dot"),
         ([ENGINE, "--channel", "stagin"], 2, "Did you mean 'staging'?"),
         (["digits-int8", "--channel", CHANNEL], 2, "has no engine 'digits-int8'"),
         (["--list", "--gc"], 64, "not allowed with argument"),
@@ -366,3 +439,6 @@ def test_without_a_name_in_git_nobody_promotes(checkout: Checkout) -> None:
     nobody = {"GIT_COMMITTER_NAME": "", "GIT_COMMITTER_EMAIL": "", "EMAIL": ""}
     text = told(checkout.promote(**nobody), 32)
     assert "Git does not know who you are" in text
+    text = told(checkout.promote(GIT_COMMITTER_NAME="A" * 200), 32)
+    assert "have 216 characters; a record takes 200" in text
+    assert not (checkout.root / "store").exists()

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 TOOLCHAIN = YAML(typ="safe").load(ROOT / "params.yaml")["toolchain"]
 # The lock of the chain holds TensorRT-RTX; TensorRT comes from NVIDIA's own index.
 ELSEWHERE = {"tensorrt"}
+OWN = {path.stem for path in (ROOT / "requirements").glob("export-*.txt")}
 GROUPS = {
     name: group.get("packages", group)
     for name, group in TOOLCHAIN.items()
@@ -29,20 +30,47 @@ GROUPS = {
 def locked(name: str) -> dict[str, str]:
     lines = (ROOT / "requirements" / name).read_text().splitlines()
     pairs = (line.split("==") for line in lines if line and not line.startswith("#"))
-    return {package.lower().replace("_", "-"): version for package, version in pairs}
+    return {pins.name(package): version for package, version in pairs}
 
 
-def test_pins_and_lock_agree() -> None:
-    lock = locked("chain.txt")
-    for group, packages in GROUPS.items():
-        assert packages == {name: lock[name] for name in packages}, group
+@pytest.mark.parametrize("group", GROUPS)
+def test_pins_and_lock_agree(group: str) -> None:
+    own = f"{group}.txt" if group in OWN else "chain.txt"
+    lock = locked(own)
+    assert {name: lock.get(name) for name in GROUPS[group]} == GROUPS[group], own
+
+
+def test_a_framework_with_a_lock_has_pins_and_an_exporter() -> None:
+    assert set(GROUPS) > OWN
+    for group in OWN:
+        assert (ROOT / "requirements" / f"{group}.in").is_file(), "`make lock` makes the lock of it"
+        exporter = ROOT / "stages/exporters" / group.removeprefix("export-") / "exporter.py"
+        assert exporter.is_file(), group
+        # The process that runs it needs numpy, which decides what the model answers.
+        assert "numpy" in GROUPS[group]
+
+
+@pytest.mark.parametrize("group", sorted(OWN))
+def test_what_is_asked_for_is_pinned_and_locked(group: str) -> None:
+    wanted, lock = locked(f"{group}.in"), locked(f"{group}.txt")
+    assert {name: lock.get(name) for name in wanted} == wanted
+    lines = (ROOT / f"requirements/{group}.txt").read_text().splitlines()
+    assert lines[0] == f"# Pinned by 'make lock' from {group}.in; do not edit by hand."
+    assert lines[1:] == sorted(lines[1:])
+    assert not {"pip", "pip-api"} & set(lock), "nothing in it can install anything"
 
 
 def test_the_python_of_the_pins_is_that_of_the_project() -> None:
     assert f'requires-python = "=={TOOLCHAIN["python"]}.*"' in (ROOT / "pyproject.toml").read_text()
 
 
-@pytest.mark.parametrize("name", ["chain.txt", "dev.txt", "serving.txt", "tensorrt-bindings.txt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "chain.txt", "dev.txt", "serving.txt", "tensorrt-bindings.txt",
+        *sorted(f"{group}.txt" for group in OWN),
+    ],
+)  # fmt: skip
 def test_locks_pin_every_version_and_name_no_host(name: str) -> None:
     lines = (ROOT / "requirements" / name).read_text().splitlines()
     wanted = [line for line in lines if line and not line.startswith("#")]
@@ -67,6 +95,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("schemas").mkdir()
     shutil.copy(ROOT / "params.yaml", "params.yaml")
     shutil.copy(ROOT / "schemas/params.schema.json", "schemas")
+    Path("requirements").symlink_to(ROOT / "requirements")
     return tmp_path
 
 
@@ -110,8 +139,38 @@ def test_platform_moves_and_limits_stay() -> None:
 
 
 @pytest.mark.usefixtures("project")
+def test_pins_of_an_environment_of_its_own_move_to_its_lock(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whatever the chain's environment has of the same name, and whether it is made or not."""
+    right = Path("params.yaml").read_text()
+    head, key, rest = right.partition("  export-mindspore:\n")
+    numpy, mindspore = (locked("export-mindspore.txt")[name] for name in ("numpy", "mindspore"))
+    assert numpy != np.__version__
+    wrong = rest.replace(f"numpy: {numpy}", f"numpy: {np.__version__}", 1)
+    wrong = wrong.replace(f"mindspore: {mindspore}", "mindspore: 2.0.0", 1)
+    Path("params.yaml").write_text(head + key + wrong)
+    repin.main()
+    assert Path("params.yaml").read_text() == right
+    assert capsys.readouterr().out.splitlines() == [
+        f"mindspore (export-mindspore): 2.0.0 -> {mindspore}",
+        f"numpy (export-mindspore): {np.__version__} -> {numpy}",
+    ]
+
+
+@pytest.mark.usefixtures("project")
 def test_right_pins_stay_to_the_byte(capsys: pytest.CaptureFixture[str]) -> None:
     before = Path("params.yaml").read_bytes()
     repin.main()
     assert Path("params.yaml").read_bytes() == before
     assert "all pins are what is installed" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("project")
+def test_the_pins_of_all_frameworks_move_along() -> None:
+    right = (ROOT / "params.frameworks.yaml").read_text()
+    other = Path("params.frameworks.yaml")
+    other.write_text(right.replace(f"numpy: {np.__version__}", "numpy: 1.0.1"))
+    assert other.read_text() != right
+    repin.main()
+    assert other.read_text() == right

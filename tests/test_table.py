@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stages import build, gate, precision, table, validate
-from stages.lib import layout
+from stages.lib import files, layout
 
 if TYPE_CHECKING:
     from tests.conftest import Project
@@ -157,3 +157,27 @@ def test_auto_shows_what_it_chose(built: Project, capsys: pytest.CaptureFixture[
         for stage in (precision, build, validate, gate):
             stage.main("tiny-int8")
         assert rows(capsys)["tiny-int8"][0] == wanted
+
+
+def test_several_frameworks_are_compared(
+    built: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    validate.main("tiny-fp16")
+    gate.main("tiny-fp16")
+    before = rows(capsys)["tiny-fp16"]
+    document = built.params()
+    tiny, engine = document["models"]["tiny"], document["engines"]["tiny-fp16"]
+    source = tiny["source"] | {"framework": "pytorch", "entry": "net.py:load"}
+    document["models"]["other"] = tiny | {"source": source, "opset": 22}
+    document["engines"]["other-fp16"] = engine | {"model": "other"}
+    built.write(document)
+    found = rows(capsys)
+    assert found["engine"][:3] == ["framework", "parity", "precision"]
+    assert found["tiny-fp16"] == ["onnx", "none", *before]
+    assert found["other-fp16"][:4] == ["pytorch", "-", "fp16", "tiny"]
+    # What the export of a framework's model records.
+    path = layout.facts("export", "tiny")
+    facts = files.read_json(path)
+    facts["details"]["parity"] = {"state": "passed", "reason": None, "samples": 4}
+    files.write_json(path, facts)
+    assert rows(capsys)["tiny-fp16"][:2] == ["onnx", "passed"]

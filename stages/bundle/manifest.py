@@ -117,6 +117,7 @@ def make(
         "build": {key: face[key] for key in _BUILD},
         "toolchain": {
             **{stage: told["versions"] for stage, told in facts.items()},
+            **_exporter(model, facts["export"]),
             "package": dict(versions),
         },
         "params": {
@@ -130,6 +131,15 @@ def make(
         "device": "not run",
         "files": {path: dict(entry) for path, entry in files.items()},
     }
+
+
+def _exporter(model: str, export: Document) -> Document:
+    """Versions in the exporter's own environment, if it has one; its Python is the chain's."""
+    if export["details"]["environment"] is None:
+        return {}
+    framework = export["params"][f"models.{model}.source"]["framework"]
+    python = export["versions"]["python"]
+    return {f"export-{framework}": {**export["details"]["environment"], "python": python}}
 
 
 def judged(report: Document, verdict: Document) -> Document:

@@ -8,6 +8,7 @@ NumPy and `onnxruntime`.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,6 +80,7 @@ def _joined(arrays: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
 def onnxruntime(version: str) -> Any:
     """The library, in the version that validated the graph."""
     try:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # noqa: TID251  read at the import
         import onnxruntime as ort  # noqa: TID251  its absence has a message
     except ImportError as error:
         mend = f"python -m pip install onnxruntime=={version}"

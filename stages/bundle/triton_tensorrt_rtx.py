@@ -23,6 +23,7 @@ Shape = tuple[int, ...]
 # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR, CU_STREAM_NON_BLOCKING: cuda.h
 _CAPABILITY = (75, 76)
 _NON_BLOCKING = 1
+_FINDING = ("cuInit", "cuDeviceGet")  # what fails elsewhere has found a GPU
 _NO_GPU = "a TensorRT-RTX plan needs an NVIDIA GPU"
 
 
@@ -63,7 +64,8 @@ class Cuda:
             text = ctypes.c_char_p()
             self._driver.cuGetErrorString(ctypes.c_int(status), ctypes.byref(text))
             why = (text.value or b"unknown error").decode()
-            msg = f"{_NO_GPU}: {name} says {why} ({status})"
+            absent = f"{_NO_GPU}: " if name in _FINDING else ""
+            msg = f"{absent}{name} says {why} ({status})"
             raise CannotServeError(msg)
 
     def enter(self) -> None:

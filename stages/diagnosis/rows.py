@@ -24,6 +24,19 @@ UNCHECKED = "not checked here"
 _COMMON = ("sanitize", "observe", "calibrate", "precision", "validate", "package")
 
 
+@dataclass(frozen=True)
+class Environment:
+    """An exporter's own environment.
+
+    Attributes:
+        packages: version by package that it has, or will have.
+        reason: why it has them not yet; empty if it has.
+    """
+
+    packages: Mapping[str, str]
+    reason: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Here:
     """What was found on a machine.
@@ -32,6 +45,7 @@ class Here:
         python: minor version.
         platform: such as `linux-x86_64`.
         packages: installed version by package, None where there is none.
+        environments: by framework, of exporters that have one of their own.
         gpu: the GPU that CUDA uses first.
         no_gpu: why there is none; empty if there is one.
         cuda_runtime: version by backend that pins one.
@@ -41,6 +55,7 @@ class Here:
     python: str
     platform: str
     packages: Mapping[str, str | None]
+    environments: Mapping[str, Environment]
     gpu: Gpu | None
     no_gpu: str
     cuda_runtime: Mapping[str, str | None]
@@ -127,26 +142,51 @@ def _everywhere(toolchain: Any, here: Here, engines: tuple[str, ...]) -> Iterato
 
 
 def _packages(toolchain: Any, here: Here, engines: Any, models: Any) -> Iterator[Row]:
-    keys: dict[tuple[str, str], list[str]] = {}
-    needed: dict[tuple[str, str], dict[str, None]] = {}
+    """One package may be in several environments; `where` is the framework of its own, or empty."""
+    keys: dict[tuple[str, str, str], list[str]] = {}
+    needed: dict[tuple[str, str, str], dict[str, None]] = {}
     for name, group in toolchain.items():
         if isinstance(group, str):
             continue
         inner = "packages." if "packages" in group else ""
+        framework = name.removeprefix("export-")
+        where = framework if framework in here.environments else ""
         for package, version in group.get("packages", group).items():
-            keys.setdefault((package, version), []).append(f"toolchain.{name}.{inner}{package}")
-            using = needed.setdefault((package, version), {})
-            using.update(dict.fromkeys(users(name, engines, models)))
-    for (package, version), places in sorted(keys.items()):
+            place = (package, where, version)
+            keys.setdefault(place, []).append(f"toolchain.{name}.{inner}{package}")
+            needed.setdefault(place, {}).update(dict.fromkeys(users(name, engines, models)))
+    for (package, where, version), places in sorted(keys.items()):
+        using = tuple(needed[package, where, version])
+        if where:
+            yield _isolated(package, where, version, here.environments[where], places[0], using)
+            continue
         found = here.packages[package]
         yield Row(
             pin=package,
             keys=tuple(places),
             found=found or "not installed",
             pinned=version,
-            engines=tuple(needed[package, version]),
+            engines=using,
             mend="" if found == version else pins.install({package: version}),
         )
+
+
+def _isolated(
+    package: str, framework: str, pinned: str, own: Environment, key: str, using: tuple[str, ...]
+) -> Row:
+    """A package in an exporter's own environment."""
+    found = own.packages.get(package)
+    right = found == pinned
+    together = f"bring toolchain.export-{framework} and requirements/export-{framework}.txt"
+    return Row(
+        pin=f"{package} ({framework})",
+        keys=(key,),
+        found="" if right and own.reason else found or "not installed",
+        pinned=pinned,
+        engines=using,
+        mend="" if right else f"{together} together (`make pins`), or correct `interpreters`",
+        reason=own.reason if right else "",
+    )
 
 
 def _backend(name: str, pinned: Any, here: Here, engines: Any) -> Iterator[Row]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from stages.lib import errors
 
@@ -30,6 +30,7 @@ _SHAPE_LIKE_BYTES = 1 << 12
 _PLUGIN = "_TRT"
 _PLUGIN_DOMAIN = "tensorrt.plugins"
 _REFUSALS = (
+    DecodeError,
     onnx.checker.ValidationError,
     onnx.shape_inference.InferenceError,
     ir.serde.SerdeError,
@@ -52,8 +53,8 @@ def check(path: Path, name: str) -> None:
         SourceModelError: ONNX's checker refuses it, a tensor has other bytes than its type and
             shape ask for, or a declared type or shape is not the true one.
     """
-    model = onnx.load(path, load_external_data=False)
     try:
+        model = onnx.load(path, load_external_data=False)
         _checker(model, path)
         ir.from_proto(model)  # as every later stage does
     except _REFUSALS as error:

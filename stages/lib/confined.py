@@ -36,8 +36,9 @@ _PR_SET_PDEATHSIG = 1
 _CHUNK = 1 << 16
 _NO_ANSWER = 3  # no memory even to say that there is none
 # What libraries say in exceptions of their own when memory ends.
-_NO_MEMORY = re.compile(
-    r"bad_alloc|bad allocation|Failed to allocate memory|cannot allocate memory|out of memory",
+NO_MEMORY = re.compile(
+    r"bad_alloc|bad allocation|Failed to allocate memory|cannot allocate memory|out of memory|"
+    r"Allocate memory failed|\bMemoryError\b",
     re.IGNORECASE,
 )
 
@@ -79,8 +80,8 @@ def run(
             os.kill(child, signal.SIGKILL)  # it has answered, is late, or nobody waits any more
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if over:
-        raise _over(f"{what} takes longer than {limits['seconds']} s", key)
-    return _result(data, status, limits, what, key)
+        raise late(what, limits, key)
+    return result(data, status, limits, what, key)
 
 
 def _child(
@@ -88,18 +89,19 @@ def _child(
 ) -> NoReturn:
     code = _NO_ANSWER
     try:
-        _confine(limits["memory_mib"] << 20, parent)
-        answer = _answer(work)
+        confine(limits["memory_mib"] << 20, parent)
+        said = answer(work)
         sys.stdout.flush()
         with os.fdopen(writing, "wb") as stream:
-            stream.write(answer)
+            stream.write(said)
         code = 0
     finally:
         # Whatever happens, no code of the caller runs a second time in this copy of it.
         os._exit(code)
 
 
-def _confine(memory: int, parent: int) -> None:
+def confine(memory: int, parent: int) -> None:
+    """Limit this process to `memory` bytes, and let it end with its `parent`."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(0)
@@ -111,20 +113,22 @@ def _confine(memory: int, parent: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
-def _answer(work: Callable[[], Any]) -> bytes:
-    answer: dict[str, Any]
+def answer(work: Callable[[], Any]) -> bytes:
+    """Do `work`, and say in JSON what came of it; `result` understands that."""
+    said: dict[str, Any]
     try:
         return json.dumps({"result": work()}).encode()
     except MemoryError:
-        answer = {"memory": True}
+        said = {"memory": True}
     except OSError as error:
-        answer = {"memory": error.errno == errno.ENOMEM, "os": [error.errno, error.filename]}
+        name = None if error.filename is None else str(error.filename)
+        said = {"memory": error.errno == errno.ENOMEM, "os": [error.errno, name]}
     except BaseException as error:  # sys.exit of foreign code must not end in the caller's frames
-        answer = {"memory": bool(_NO_MEMORY.search(str(error))), "trace": traceback.format_exc()}
-        answer["what"] = f"{type(error).__name__}: {error}"
+        said = {"memory": bool(NO_MEMORY.search(str(error))), "trace": traceback.format_exc()}
+        said["what"] = f"{type(error).__name__}: {error}"
         if isinstance(error, errors.EngineryError):
-            answer |= {"error": type(error).__name__, "what": error.what, "mend": error.mend}
-    return json.dumps(answer).encode()
+            said |= {"error": type(error).__name__, "what": error.what, "mend": error.mend}
+    return json.dumps(said).encode()
 
 
 def _listen(answers: int, seconds: int) -> tuple[bytes, bool]:
@@ -139,27 +143,44 @@ def _listen(answers: int, seconds: int) -> tuple[bytes, bool]:
         data += more
 
 
-def _result(data: bytes, status: int, limits: Mapping[str, int], what: str, key: str) -> Any:
+def result(data: bytes, status: int, limits: Mapping[str, int], what: str, key: str) -> Any:
+    """What `answer` said in another process that ended with `status`; see `run`.
+
+    Raises:
+        EngineryError, OSError, RuntimeError: as `run` does.
+    """
     try:
-        answer = json.loads(data)
+        said = json.loads(data)
     except ValueError:  # it ended before it had said all
         raise _ended(status, limits, what, key) from None
-    if "result" in answer:
-        return answer["result"]
-    if answer["memory"]:
-        said = f": {answer['what']}" if "what" in answer else ""
-        raise _over(f"{what} needs more than {limits['memory_mib']} MiB of memory{said}", key)
-    if "os" in answer:
-        number, name = answer["os"]
+    if "result" in said:
+        return said["result"]
+    if said["memory"]:
+        raise short_of_memory(what, limits, key, said.get("what", ""))
+    if "os" in said:
+        number, name = said["os"]
         raise OSError(number, os.strerror(number), name)
     failure: Exception
-    if "error" in answer:
-        kind: type[errors.EngineryError] = getattr(errors, answer["error"])
-        failure = kind(answer["what"], mend=answer["mend"])
+    if "error" in said:
+        kind: type[errors.EngineryError] = getattr(errors, said["error"])
+        failure = kind(said["what"], mend=said["mend"])
     else:
-        failure = RuntimeError(answer["what"])
-    failure.add_note(answer["trace"])
+        failure = RuntimeError(said["what"])
+    failure.add_note(said["trace"])
     raise failure
+
+
+def late(what: str, limits: Mapping[str, int], key: str) -> errors.LimitError:
+    """The error of work that did not end in time."""
+    return _over(f"{what} takes longer than {limits['seconds']} s", key)
+
+
+def short_of_memory(
+    what: str, limits: Mapping[str, int], key: str, said: str = ""
+) -> errors.LimitError:
+    """The error of work whose memory did not suffice."""
+    words = f": {said}" if said else ""
+    return _over(f"{what} needs more than {limits['memory_mib']} MiB of memory{words}", key)
 
 
 def _ended(status: int, limits: Mapping[str, int], what: str, key: str) -> errors.EngineryError:

@@ -88,10 +88,10 @@ def _parent(process: int) -> int:
         return 0
 
 
-def run(stage: str, main: Callable[..., None], *names: str) -> None:
+def run(stage: str, main: Callable[..., int | None], *names: str) -> None:
     """Run `main` with the command line's words, one for each of `names`, and exit.
 
-    A name in brackets is optional.
+    A name in brackets is optional. What `main` returns is the status of the process.
 
     `--debug`, or ENGINERY_DEBUG=1 in the environment, shows tracebacks.
     """
@@ -106,7 +106,7 @@ def run(stage: str, main: Callable[..., None], *names: str) -> None:
 
 
 def run_parsed(
-    stage: str, main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser
+    stage: str, main: Callable[[argparse.Namespace], int | None], parser: argparse.ArgumentParser
 ) -> None:
     """As `run`, for a command with options: `main` takes what `parser` makes of the words."""
     words = [word for word in sys.argv[1:] if word != "--debug"]
@@ -117,7 +117,7 @@ def run_parsed(
     _run(stage, words, lambda: main(parsed))
 
 
-def _run(stage: str, words: list[str], work: Callable[[], None]) -> None:
+def _run(stage: str, words: list[str], work: Callable[[], int | None]) -> None:
     _die_with_dvc()
     # Else a stage that a supervisor ends leaves its temporary files.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -128,10 +128,10 @@ def _run(stage: str, words: list[str], work: Callable[[], None]) -> None:
     sys.exit(code)
 
 
-def guarded(title: str, work: Callable[[], None], *, debug: bool) -> int:
+def guarded(title: str, work: Callable[[], int | None], *, debug: bool) -> int:
     """Do `work`; print what went wrong as a paragraph; return the exit code."""
     try:
-        work()
+        return work() or 0
     except errors.EngineryError as error:
         if debug:
             traceback.print_exc()
@@ -152,7 +152,6 @@ def guarded(title: str, work: Callable[[], None], *, debug: bool) -> int:
             " for the traceback, and report it.\n\n"
         )
         return _INTERNAL
-    return 0
 
 
 def say(line: str) -> None:

@@ -183,6 +183,16 @@ class LimitError(EngineryError):
     usually = "The model is larger than the limits were set for, or is made to exhaust the machine."
 
 
+class EnvironmentUnmadeError(EngineryError):
+    """The virtual environment of an exporter is not there and cannot be made."""
+
+    exit_code = 23
+    usually = (
+        "A framework that cannot share the chain's environment gets one of its own on first use,"
+        " which needs the package index and some gigabytes of disk."
+    )
+
+
 class PromotionError(EngineryError):
     """A rule of the channel's policy in params.yaml says no."""
 
@@ -216,7 +226,7 @@ class TakenError(EngineryError):
     """Somebody else wrote this record first."""
 
     exit_code = 36
-    usually = "Two promoted at the same time, and one wins: here it was the other."
+    usually = "Somebody else was at work there at the same time, and was first."
 
 
 class UnfitStoreError(EngineryError):

@@ -67,19 +67,23 @@ def _near(name: str | None, path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[Path]:
+def writing(path: Path, *, beside: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it there if the block succeeds.
 
     The block may make a file or a folder of the temporary path. If it raises, or the process is
     killed, `path` is as it was before.
+
+    Args:
+        path: what to write.
+        beside: another path of the same file system that the temporary one shall lie beside.
 
     Raises:
         StorageError: the disk is full or read-only.
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
-        temporary = _beside(path)
+        _sweep(beside or path)
+        temporary = _beside(beside or path)
         try:
             yield temporary
             _sync(temporary)

@@ -16,6 +16,7 @@ PARAMS_SCHEMA = Path("schemas/params.schema.json")
 ARTIFACTS = Path("artifacts")
 PARAMS_OK = ARTIFACTS / "params.ok"
 LOGS = Path(".logs")
+LOCKS = Path("requirements")
 
 # Stages that leave facts, in the order in which they run.
 MODEL_STAGES = ("export", "sanitize", "observe", "calibrate")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.lib import errors, layout, marked, relations, schema, wording
+from stages.lib import errors, layout, marked, relations, schema, source_guess, wording
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -66,6 +66,7 @@ def load(root: Path = Path()) -> Params:
     rules = schema.read(root / layout.PARAMS_SCHEMA)
     found = schema.problems(document.data, rules)
     found = relations.foreign_settings(found, rules, document.data)
+    found = source_guess.told(found, document.data)
     found += relations.problems(document.data, found)
     if faults := [*document.faults, *_placed(document, found)]:
         raise _error(faults)

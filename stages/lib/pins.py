@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,17 @@ def installed(package: str) -> str | None:
         return metadata.version(package).partition("+")[0]
     except metadata.PackageNotFoundError:
         return None
+
+
+def installed_below(folder: Path) -> dict[str, str]:
+    """Version by package, as `name` gives it, of what is installed in a site-packages folder."""
+    found = metadata.distributions(path=[str(folder)])
+    return {name(one.name): one.version.partition("+")[0] for one in found}
+
+
+def name(package: str) -> str:
+    """The normalized name of a package (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", package).lower()
 
 
 def file(package: str, name: str) -> Path:

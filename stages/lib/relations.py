@@ -8,6 +8,7 @@ Each check looks only at values that the schema found sound, so that one mistake
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.lib import shapes, wording
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _SECRET = re.compile(r"://([^/@]*:[^/]*@|[^?]*\?)")
 
+_EXPORTERS = Path(__file__).parents[1] / "exporters"
+
 
 def problems(document: Any, known: list[Problem]) -> list[Problem]:
     """All that is wrong with `document` besides the `known` problems that the schema found."""
@@ -28,6 +31,7 @@ def problems(document: Any, known: list[Problem]) -> list[Problem]:
     return [
         *_references(sound),
         *_models(sound),
+        *_frameworks(sound),
         *(found for name in sound.names("profiles") for found in shapes.bounds(sound, name)),
         *(found for (model, profile) in users for found in shapes.fit(sound, model, profile)),
         *shapes.validation_batches(sound, users),
@@ -58,6 +62,20 @@ def foreign_settings(found: list[Problem], schema: dict[str, Any], document: Any
         else:
             told.append(problem)
     return told
+
+
+def _frameworks(sound: Sound) -> Iterator[Problem]:
+    """Each has an exporter, and pins."""
+    for model in sound.names("models"):
+        framework = sound.get("models", model, "source", "framework")
+        known = sorted(path.parent.name for path in _EXPORTERS.glob("*/exporter.py"))
+        if framework is not None and framework not in known:
+            near = wording.suggestion(framework, known)
+            text = f"there is no exporter {framework!r}.{near} There is: {', '.join(known)}"
+            yield Problem(("models", model, "source", "framework"), text)
+        elif framework is not None and f"export-{framework}" not in sound.names("toolchain"):
+            text = f"models.{model} is a {framework} model, and has no pins: add export-{framework}"
+            yield Problem(("toolchain",), text)
 
 
 def _users(sound: Sound) -> dict[tuple[str, str], list[str]]:

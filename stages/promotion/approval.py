@@ -57,7 +57,8 @@ def tags(engine: str) -> list[Tag]:
         HistoryError: there is no git.
     """
     told = git.ask("for-each-ref", f"--format={_FIELDS}", "refs/tags") or b""
-    rows = told.decode("utf-8", "backslashreplace").splitlines()
+    # Not splitlines: names may hold what Python, but not Git, takes for the end of a line.
+    rows = told.decode("utf-8", "backslashreplace").split("\n")[:-1]
     return sorted(_parsed(engine, rows), key=lambda tag: tag.order)
 
 

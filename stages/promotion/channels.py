@@ -4,7 +4,8 @@
 
 The store decides what serves. This file says the same where people review changes: each run makes
 it anew from the store's records, so that one that was interrupted, or run in another checkout, is
-made up for. What an entry says beyond its record (the verdict) is kept from the file.
+made up for. What an entry says beyond its record (the verdict) is kept from the file. Of a channel
+that has gone to another store, it tells what that one knows; Git has what was before.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 _MEND = (
-    "`git checkout -- {path}`, or see who wrote to the store (`python -m stages.promote --list`)"
+    "`git checkout -- {path}`, or see who wrote to the store (`python -m stages.promote --list`);"
+    " if the store was emptied, delete the file: Git has it"
 )
 
 Document = dict[str, Any]
@@ -41,24 +43,28 @@ def write(
         engine: key of the engine.
         url: of the store, as in params.yaml.
         records: all of the store, the newest first.
-        verdict: of the newest record (stages/promotion/policy.py); None after a rollback.
+        verdict: on what was promoted now (stages/promotion/policy.py); None after a rollback.
 
     Raises:
         HistoryError: the file says of a record what the store does not.
     """
     path = layout.channel(channel, engine)
-    known = {entry["number"]: entry for entry in _read(path)}
+    before = _read(path)
+    moved = before is not None and before["url"] != url
+    known = {entry["number"]: entry for entry in before["history"]} if before else {}
     history = []
     for record in records:
         entry = _entry(record)
         if (old := known.pop(record.number, None)) is not None:
-            _same(path, old, entry)
-            entry["verdict"] = old["verdict"]
+            differ = [key for key in entry if key != "verdict" and old[key] != entry[key]]
+            if differ and not moved:
+                raise _contradiction(path, old, entry, differ)
+            entry["verdict"] = None if differ else old["verdict"]
         history.append(entry)
     if verdict is not None:
-        history[0]["verdict"] = _short(verdict)
-    # Records are never removed; but a store may have been moved, or emptied.
-    history += [known[number] for number in sorted(known, reverse=True)]
+        _judge(history, verdict)
+    if not moved:  # records are never removed; but a store may have been emptied
+        history += [known[number] for number in sorted(known, reverse=True)]
     _inherit(history)
     document = {
         "schema_version": SCHEMA_VERSION,
@@ -106,18 +112,25 @@ def _inherit(history: list[Document]) -> None:
             entry["verdict"] = told.get(entry["manifest_sha256"])
 
 
-def _read(path: Path) -> list[Document]:
+def _judge(history: list[Document], verdict: Mapping[str, Any]) -> None:
+    """Write a verdict to what it judged: somebody else may have promoted other files since."""
+    for entry in history:
+        if entry["manifest_sha256"] == verdict["manifest_sha256"]:
+            entry["verdict"] = _short(verdict)
+            return
+
+
+def _read(path: Path) -> Document | None:
     if not path.exists():
-        return []
-    document = files.read_json(path)
+        return None
+    document: Document = files.read_json(path)
     schema.check(document, layout.schema("channel"), path.as_posix(), mend=_MEND.format(path=path))
-    history: list[Document] = document["history"]
-    return history
+    return document
 
 
-def _same(path: Path, old: Document, entry: Document) -> None:
-    differ = [key for key in entry if key != "verdict" and old[key] != entry[key]]
-    if differ:
-        what = "; ".join(f"{key} {old[key]}, the store {entry[key]}" for key in differ)
-        msg = f"{path} contradicts the store in record {entry['number']}: it says {what}"
-        raise errors.HistoryError(msg, mend=_MEND.format(path=path))
+def _contradiction(
+    path: Path, old: Document, entry: Document, differ: list[str]
+) -> errors.HistoryError:
+    what = "; ".join(f"{key} {old[key]}, the store {entry[key]}" for key in differ)
+    msg = f"{path} contradicts the store in record {entry['number']}: it says {what}"
+    return errors.HistoryError(msg, mend=_MEND.format(path=path))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # Replaced objects would let one commit pass for another.
 _GIT = ("git", "--no-replace-objects")
+_LONGEST = 200  # schemas/pointer.schema.json
 
 
 def ask(*words: str) -> bytes | None:
@@ -40,14 +41,18 @@ def who() -> str:
     """Name and e-mail address of who promotes, as commits have them.
 
     Raises:
-        HistoryError: Git does not know.
+        HistoryError: Git does not know, or it is too long for a record.
     """
     told = line("var", "GIT_COMMITTER_IDENT")  # "Name <address> seconds zone"
     if told is None or line("rev-parse", "--git-dir") is None:
         msg = "a promotion says who made it, and Git does not know who you are"
         mend = "in a clone of the project, `git config user.name` and `git config user.email`"
         raise errors.HistoryError(msg, mend=mend)
-    return told[: told.rindex(">") + 1]
+    who = told[: told.rindex(">") + 1]
+    if len(who) > _LONGEST:
+        msg = f"Git's name and address of you have {len(who)} characters; a record takes {_LONGEST}"
+        raise errors.HistoryError(msg, mend="`git config user.name`, a shorter one")
+    return who
 
 
 class Objects:

@@ -115,8 +115,10 @@ def lines(judged: list[Document]) -> list[str]:
 
 
 def _gates(found: Found, wanted: list[str]) -> Document:
-    states = {rule["name"]: rule["state"] for rule in found.gates["rules"]}
+    rules = {rule["name"]: rule for rule in found.gates["rules"]}
+    states = {name: rule["state"] for name, rule in rules.items()}
     missing = [name for name in wanted if states[name] == "no gate"]
+    moot = [name for name in wanted if states[name] == "not applicable"]
     passed = [name for name, state in states.items() if state == "passed"]
     asked = ", ".join(wanted) or None
     if found.gates["verdict"] != "passed":
@@ -124,6 +126,10 @@ def _gates(found: Found, wanted: list[str]) -> Document:
         return _rule(1, "gates", "failed", None, asked, f"its gates say no: {names}")
     if missing:
         reason = f"no gate is set on {', '.join(missing)}, which this channel wants judged"
+        return _rule(1, "gates", "failed", ", ".join(passed), asked, reason)
+    if moot:
+        told = "; ".join(f"{name}, {rules[name]['reason']}" for name in moot)
+        reason = f"this channel wants judged what is not applicable: {told}"
         return _rule(1, "gates", "failed", ", ".join(passed), asked, reason)
     return _rule(1, "gates", "passed", ", ".join(passed), asked)
 

@@ -123,11 +123,16 @@ _MEND = (
 
 
 def _config(module: Any) -> Any:
-    """Every file counts: by itself the library leaves out those that it takes for Git's."""
+    """Every file counts: the library leaves out Git's, and what a signature says to leave out."""
     from model_signing import hashing
 
     untyped: Any = hashing
-    every = untyped.Config().set_ignored_paths(paths=[], ignore_git_paths=False)
+
+    class Every(untyped.Config):
+        def add_ignored_paths(self, **_: Any) -> None:
+            """What a signature does not cover is not signed, whoever signed the rest."""
+
+    every = Every().set_ignored_paths(paths=[], ignore_git_paths=False)
     return module.Config().set_hashing_config(every)
 
 

@@ -16,6 +16,7 @@ import contextlib
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+from stages.lib import errors
 from stages.storage import driver
 
 if TYPE_CHECKING:
@@ -59,7 +60,12 @@ class Cloud:
 
     def put(self, path: str, source: driver.Source, progress: driver.Progress) -> None:
         self.fs.put_file(str(source.path), self.at(path))
-        if not self._same(path, source):
+        try:
+            same = self._same(path, source)
+        except errors.IntegrityError:
+            self.delete(path)
+            raise
+        if not same:
             self.delete(path)
             raise OSError(f"{path} is not in the store what was sent")
         progress(source.bytes)

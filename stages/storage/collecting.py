@@ -56,8 +56,10 @@ def collect(store: Store, keep: int, *, dry_run: bool, who: str) -> list[Garbage
 
     Raises:
         TakenError: another one runs.
+        UnfitStoreError: the store has another layout: its records would look like none.
         StoreError, AccessError, StorageError: as of the store.
     """
+    store.need_format()
     with contextlib.nullcontext() if dry_run else _alone(store, who):
         needed = {object_name(sha256) for sha256 in _needed(store, keep)}
         objects = store.sizes(OBJECTS)

@@ -32,6 +32,7 @@ _ACCESS_MEND = {
 }
 _SECRET = re.compile(
     r"//[^/\s@]+@|(?i:(?:signature|sig|token|secret|password|credential|accountkey)[^\s=:]*[=:]\s*)\S+"
+    r"|(?i:bearer\s+)\S+"
 )
 _LENGTH = 300
 

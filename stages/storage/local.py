@@ -9,6 +9,7 @@ give.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -59,10 +60,12 @@ class Local:
         return (self._root / path).read_bytes()
 
     def walk(self, folder: str) -> Iterator[tuple[str, int]]:
-        for home, _, names in os.walk(self._root / folder):
+        top = self._root / folder
+        for home, _, names in os.walk(top, onerror=_unless_gone, followlinks=True):
             for name in sorted(names):
-                path = Path(home) / name
-                yield path.relative_to(self._root).as_posix(), path.stat().st_size
+                found = (Path(home) / name).relative_to(self._root).as_posix()
+                if (size := self.size(found)) is not None:  # else removed meanwhile
+                    yield found, size
 
     def size(self, path: str) -> int | None:
         try:
@@ -102,8 +105,12 @@ class Local:
 
     def leftovers(self, older_than_s: float) -> list[str]:
         before = time.time() - older_than_s
-        found = [name for name, _ in self.walk(INCOMING)]
-        return [name for name in found if (self._root / name).stat().st_mtime < before]
+        found = []
+        for name, _ in self.walk(INCOMING):
+            with contextlib.suppress(FileNotFoundError):  # another promotion is done with it
+                if (self._root / name).stat().st_mtime < before:
+                    found.append(name)
+        return found
 
     def clear(self, leftover: str) -> None:
         self.delete(leftover)
@@ -112,6 +119,12 @@ class Local:
         folder = self._root / INCOMING
         folder.mkdir(parents=True, exist_ok=True)
         return folder / uuid.uuid4().hex
+
+
+def _unless_gone(error: OSError) -> None:
+    """What cannot be listed is not empty: `--gc` would take all that it needs for garbage."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _sync(path: Path) -> None:

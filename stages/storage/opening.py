@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from stages.lib import errors
 from stages.storage import faults
@@ -52,7 +52,7 @@ def open_store(url: str) -> Store:
         AccessError: the URL holds a password, or the host does not let us in.
         StoreError: the host cannot be reached.
     """
-    parts = urlsplit(url)
+    parts = _parts(url)
     shown = parts._replace(query="", fragment="")
     if parts.password is not None or parts.query:
         host = parts.netloc.rpartition("@")[2]
@@ -68,9 +68,34 @@ def open_store(url: str) -> Store:
         return Store(shown.geturl().rstrip("/"), kind, _driver(kind, url))
 
 
+def place(url: str) -> str:
+    """One text for the ways to write one store's URL: other scheme, slash at the end, folder.
+
+    Raises:
+        UnfitStoreError: it is no URL.
+    """
+    parts = _parts(url)
+    kind = _KINDS.get(parts.scheme, parts.scheme)
+    if kind == "file":
+        return str(_folder(url).resolve())
+    return f"{kind}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # whose text may repeat a password
+        mend = "take a folder, s3://, gs://, az:// or ssh://"
+        raise errors.UnfitStoreError("the URL of the store is none", mend=mend) from None
+
+
+def _folder(url: str) -> Path:
+    return Path(url.removeprefix("file://"))
+
+
 def _driver(kind: str, url: str) -> Driver:
     if kind == "file":
-        return Local(Path(url.removeprefix("file://")))
+        return Local(_folder(url))
     import fsspec
 
     try:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from stages.lib import errors, files, layout, schema
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 PROMOTE, ROLLBACK = "promote", "rollback"
 _MEND = "make the package again: `make repro`"
+# Beside the code: a consumer may be anywhere, and without a schema no record would be valid.
+_SCHEMA = Path(__file__).parents[2] / layout.schema("pointer")
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,14 @@ def parse(data: bytes) -> Record | None:
     try:
         document = json.loads(data)
         check(document)
+        if files.canonical_json(document) != data:
+            return None
     except (ValueError, RecursionError, errors.ArtifactError):
         return None
     listed = {path: Entry(**entry) for path, entry in document.pop("files").items()}
     signature = document.pop("signature")
     del document["schema_version"]
-    record = Record(**document, files=listed, signature=Entry(**signature) if signature else None)
-    return record if record.data() == data else None
+    return Record(**document, files=listed, signature=Entry(**signature) if signature else None)
 
 
 def check(document: Any) -> None:
@@ -74,9 +78,13 @@ def check(document: Any) -> None:
     Raises:
         ArtifactError: it does not fit.
     """
-    schema.check(document, layout.schema("pointer"), "pointer record", mend=_MEND)
+    schema.check(document, _SCHEMA, "pointer record", mend=_MEND)
     listed = document["files"]
     if listed.get("manifest.json", {}).get("sha256") != document["manifest"]:
         raise errors.ArtifactError("pointer record: manifest is not that of files", mend=_MEND)
+    folders = {str(above) for path in listed for above in PurePosixPath(path).parents}
+    if both := sorted(folders & listed.keys()):
+        msg = f"pointer record: {both[0]} is a file and a folder"
+        raise errors.ArtifactError(msg, mend=_MEND)
     if document["plan"] not in [entry["sha256"] for entry in listed.values()]:
         raise errors.ArtifactError("pointer record: plan is not among files", mend=_MEND)

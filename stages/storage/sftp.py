@@ -37,7 +37,8 @@ class Sftp(Cloud):
                 raise FileExistsError(path) from None
             raise
         finally:
-            self.fs.rm_file(temporary)
+            with contextlib.suppress(Exception):  # else it would hide why nothing could be written
+                self.fs.rm_file(temporary)
 
     def _link(self, temporary: str, target: str, data: bytes) -> None:
         from asyncssh.sftp import SFTPOpUnsupported, SFTPPermissionDenied
@@ -71,6 +72,8 @@ class Sftp(Cloud):
         with contextlib.suppress(FileNotFoundError):
             for info in self.fs.ls(self.at(folder), detail=True):
                 name = info["name"].removeprefix(f"{self.root}/")
+                if info["type"] == "link":
+                    info = self.fs.info(self.at(name))  # noqa: PLW2901  of what it leads to
                 if info["type"] == "directory":
                     yield from self.walk(name)
                 else:
@@ -90,8 +93,12 @@ class Sftp(Cloud):
 
     def leftovers(self, older_than_s: float) -> list[str]:
         before = time.time() - older_than_s
-        found = [name for name, _ in self.walk(INCOMING)]
-        return [one for one in found if self.fs.info(self.at(one))["mtime"].timestamp() < before]
+        found = []
+        for name, _ in self.walk(INCOMING):
+            with contextlib.suppress(FileNotFoundError):  # another promotion is done with it
+                if self.fs.info(self.at(name))["mtime"].timestamp() < before:
+                    found.append(name)
+        return found
 
     def clear(self, leftover: str) -> None:
         self.delete(leftover)

@@ -73,14 +73,26 @@ class Store:
             except FileExistsError:
                 if self._driver.read(FORMAT) == _FORMAT_DATA:
                     return
-                msg = f"{self.url} has another layout: see {FORMAT} there"
-                raise errors.UnfitStoreError(msg, mend="update enginery, or take another") from None
+                raise self._other_layout() from None
         msg = (
             f"{self.url} cannot be a store: told to create {FORMAT} only if it is not there, it"
             " wrote it again. Two promotions at once could both believe that they won"
         )
         mend = "use a store with conditional writes: AWS S3, MinIO, GCS, Azure, SFTP, a folder"
         raise errors.UnfitStoreError(msg, mend=mend)
+
+    def need_format(self) -> None:
+        """See that a store that is in use has the layout that is known here.
+
+        Raises:
+            UnfitStoreError: it has another, so its records cannot be read here.
+        """
+        if self.read(FORMAT) not in (None, _FORMAT_DATA):
+            raise self._other_layout()
+
+    def _other_layout(self) -> errors.UnfitStoreError:
+        msg = f"{self.url} has another layout: see {FORMAT} there"
+        return errors.UnfitStoreError(msg, mend="update enginery, or take another")
 
     def read(self, name: str) -> bytes | None:
         """A small file; None if it is not there."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.lib import errors, files, pins
+from stages.lib import environments, errors, files, pins
 from stages.verification.verdicts import DIFFERENT, EQUIVALENT, IDENTICAL, Verdict
 
 if TYPE_CHECKING:
@@ -71,20 +71,35 @@ def _pins(told: Mapping[str, Any], document: Params) -> Iterator[str]:
     """What is installed here, or pinned here, in another version."""
     machine = pins.of_the_machine()
     framework = told["params"].get(f"models.{told['model']}.source", {}).get("framework")
+    own = f"export-{framework}" in told["toolchain"]  # an environment of its own
     groups = {
-        "export": (f"export-{framework}",),
+        "export": ("export", *([] if own else [f"export-{framework}"])),
         "sanitize": ("sanitize", "tensorrt_rtx.packages"),
         "build": (f"{told['backend']}.packages",),
     }
     for stage, versions in told["toolchain"].items():
         pinned = _pinned(document, *groups.get(stage, (stage,)))
+        where = f" ({stage})" if stage.startswith("export-") else ""
         for package, version in versions.items():
-            found = machine.get(package) or pins.installed(package)
+            found = machine.get(package) or _installed(package, stage)
             if found != version:
-                yield f"{package}: {found or 'not installed'} here, {version} in the package"
+                here = found or "not installed"
+                yield f"{package}{where}: {here} here, {version} in the package"
             elif pinned.get(package) != version:
                 pin = pinned.get(package, "nothing")
-                yield f"{package}: params.yaml pins {pin} here, {version} in the package"
+                yield f"{package}{where}: params.yaml pins {pin} here, {version} in the package"
+
+
+def _installed(package: str, stage: str) -> str | None:
+    """Version that a stage would run here; `export-<framework>` has an environment of its own."""
+    framework = stage.removeprefix("export-")
+    if framework == stage:
+        return pins.installed(package)
+    if framework not in environments.frameworks():
+        return None
+    # One that is not made yet will have what its lock says.
+    versions = environments.packages(framework) or environments.pinned(framework)
+    return versions.get(package)
 
 
 def _pinned(document: Params, *groups: str) -> dict[str, str]:

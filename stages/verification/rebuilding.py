@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from stages.lib.params import Params
 
-_LINKED = ("models", "schemas", "stages")
+_LINKED = ("models", layout.LOCKS, "schemas", "stages")
 # Temporary folders of stages: inside, so that they go with the project when a stage is killed.
 _SCRATCH = "tmp"
 _MEND = "as the stage says above, here and not in the temporary folder; then verify again"

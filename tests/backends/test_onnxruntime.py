@@ -4,7 +4,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -14,8 +18,7 @@ from stages.backends.onnxruntime import run as onnxruntime
 from stages.lib import errors
 from tests import graphs_zoo as zoo
 
-if TYPE_CHECKING:
-    from pathlib import Path
+ROOT = Path(__file__).parents[2]
 
 
 def infer(proto: Any, **feeds: Any) -> Any:
@@ -68,3 +71,22 @@ def test_a_node_that_fails_is_named(capfd: pytest.CaptureFixture[str]) -> None:
 def test_inputs_that_do_not_fit(x: Any) -> None:
     with pytest.raises(errors.GraphError, match=r"failed on inputs x \[2, \d\]"):
         infer(fixed(), x=x)
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [
+        "from stages.backends.onnxruntime import run",
+        "from stages.bundle import triton_onnxruntime as t; t.onnxruntime(t.np.__version__)",
+    ],
+)
+def test_the_library_reports_to_nobody(tmp_path: Path, opening: str) -> None:
+    variables = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run(
+        [sys.executable, "-c", opening],
+        cwd=ROOT,
+        env=variables | {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)},
+        capture_output=True,
+        check=False,  # the second one asks for another version
+    )
+    assert not [*tmp_path.iterdir()]

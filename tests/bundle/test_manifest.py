@@ -62,6 +62,20 @@ def test_nothing_measured_is_said_so(facts: dict[str, Any]) -> None:
     assert made["device"] == "not run"
 
 
+def test_packages_of_an_exporter_with_its_own_environment_are_told(facts: dict[str, Any]) -> None:
+    assert not [name for name in make(facts)["toolchain"] if name.startswith("export-")]
+    told = example("facts-export-isolated")
+    made = make(facts | {"export": told})
+    own = told["details"]["environment"]
+    assert made["toolchain"]["export-mindspore"] == {**own, "python": told["versions"]["python"]}
+    assert made["toolchain"]["export"] == told["versions"]
+    assert own["numpy"] != told["versions"]["numpy"]
+    rules = schema.read(SCHEMAS / "manifest.schema.json")
+    assert schema.problems(made, rules) == []
+    made["toolchain"]["export_mindspore"] = made["toolchain"].pop("export-mindspore")
+    assert [problem.path for problem in schema.problems(made, rules)] == [("toolchain",)]
+
+
 def test_backend_may_choose_its_own_targets(facts: dict[str, Any]) -> None:
     facts["build"]["params"][f"engines.{ENGINE}.builder"].pop("compute_capabilities")
     assert make(facts)["compat"]["compute_capabilities"] == []

@@ -204,6 +204,17 @@ def test_versions_that_differ_between_stages_are_all_told() -> None:
     assert uses["pkg:pypi/numpy@2.5.0%2Blocal"] == ["observe"]
 
 
+def test_packages_of_an_exporter_with_its_own_environment_are_told() -> None:
+    made, said = both(facts() | {"export": example("facts-export-isolated")})
+    agree(made, said)
+    builder = said["predicate"]["runDetails"]["builder"]
+    assert builder["version"]["numpy"] == "1.26.4, 2.4.6"
+    uses = {item["uri"]: item["annotations"]["stages"] for item in builder["builderDependencies"]}
+    assert uses["pkg:pypi/numpy@1.26.4"] == ["export-mindspore"]
+    assert uses["pkg:pypi/mindspore@2.10.0"] == ["export-mindspore"]
+    assert "export-mindspore" in uses["pkg:generic/python@3.11"]
+
+
 def test_nothing_in_it_is_a_place_a_time_or_a_commit() -> None:
     text = json.dumps(example("provenance-rtx"))
     addresses = set(re.findall(r"\w+://[^\"]*", text))

@@ -133,6 +133,17 @@ def test_machine_without_gpu_is_told_so(tmp_path: Path) -> None:
         load(defined)
 
 
+@pytest.mark.parametrize(("name", "absent"), [("cuInit", True), ("cuMemAlloc_v2", False)])
+def test_only_a_gpu_that_is_not_there_is_said_to_be_missing(name: str, *, absent: bool) -> None:
+    """`stages.serve` takes that for "not run"; a full memory is none."""
+    defined = runpy.run_path(str(ROOT / "stages/bundle/triton_tensorrt_rtx.py"))
+    cuda = defined["Cuda"].__new__(defined["Cuda"])
+    cuda._driver = types.SimpleNamespace(**{name: lambda: 2, "cuGetErrorString": lambda *_: 0})
+    with pytest.raises(defined["CannotServeError"], match=f"{name} says") as caught:
+        cuda.call(name)
+    assert ("needs an NVIDIA GPU" in str(caught.value)) is absent
+
+
 @pytest.mark.usefixtures("triton")
 def test_plan_that_was_altered_is_refused_first(tmp_path: Path) -> None:
     defined = entry(tmp_path, b"vtrt")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 L4 = Gpu(name="NVIDIA L4", compute_capability="8.9", driver="580.65.06", memory_mib=23034)
+ISOLATED = ("tensorflow", "paddlepaddle", "mindspore")
 RTX, TRT = "digits-fp32-b1", "on-gpu"
 
 
@@ -39,12 +40,14 @@ PARAMS = _params()
 
 def _ideal() -> rows.Here:
     toolchain = PARAMS["toolchain"]
-    groups = [group for group in toolchain.values() if isinstance(group, dict)]
-    packages = {p: v for group in groups for p, v in group.get("packages", group).items()}
+    groups = {name: group for name, group in toolchain.items() if isinstance(group, dict)}
+    own = {name: rows.Environment(groups.pop(f"export-{name}")) for name in ISOLATED}
+    packages = {p: v for group in groups.values() for p, v in group.get("packages", group).items()}
     return rows.Here(
         python=toolchain["python"],
         platform=toolchain["platform"],
         packages=packages,
+        environments=own,
         gpu=L4,
         no_gpu="",
         cuda_runtime={"tensorrt": toolchain["tensorrt"]["cuda_runtime"]},
@@ -176,6 +179,57 @@ def test_one_package_in_two_versions_has_two_rows() -> None:
         "9.9.9": rows.DIFFERS,
     }
     assert found["9.9.9"].keys == ("toolchain.validate.numpy",)
+
+
+def isolated() -> dict[str, Any]:
+    """The real params, with one engine of a MindSpore model beside the others."""
+    params = copy.deepcopy(PARAMS)
+    params["models"]["sea"] = copy.deepcopy(params["models"]["digits"])
+    params["models"]["sea"]["source"]["framework"] = "mindspore"
+    params["engines"]["sea"] = params["engines"][RTX] | {"model": "sea"}
+    return params
+
+
+def beside(framework: str, reason: str = "", **packages: str) -> rows.Here:
+    found = {**IDEAL.environments[framework].packages, **packages}
+    own = rows.Environment(found, reason=reason)
+    opsets = {**IDEAL.opsets, "sea": 22}
+    return other(environments={**IDEAL.environments, framework: own}, opsets=opsets)
+
+
+def test_one_package_in_several_environments_has_a_row_in_each() -> None:
+    table = rows.rows(isolated(), beside("mindspore"))
+    found = {row.pin: (row.found, row.state, row.engines) for row in table if "numpy" in row.pin}
+    numpy = PARAMS["toolchain"]["observe"]["numpy"]
+    assert found == {
+        "numpy": (numpy, rows.OK, (RTX, TRT, "sea")),
+        "numpy (mindspore)": ("1.26.4", rows.OK, ("sea",)),
+        "numpy (paddlepaddle)": (numpy, rows.OK, ()),
+        "numpy (tensorflow)": (numpy, rows.OK, ()),
+    }
+    [row] = [row for row in table if row.pin == "mindspore (mindspore)"]
+    assert row.keys == ("toolchain.export-mindspore.mindspore",)
+
+
+def test_an_environment_that_is_not_made_yet_stops_no_engine() -> None:
+    params, reason = isolated(), "made on first use"
+    table = rows.rows(params, beside("mindspore", reason))
+    [row] = [row for row in table if row.pin == "numpy (mindspore)"]
+    assert (row.found, row.state, row.reason) == ("", rows.UNCHECKED, reason)
+    assert engines.building("sea", table) == "yes"
+    assert engines.failure(params["engines"], table) is None
+
+
+@pytest.mark.parametrize("reason", ["", "made on first use"])
+def test_an_environment_of_another_version_stops_its_engines(reason: str) -> None:
+    params = isolated()
+    table = rows.rows(params, beside("mindspore", reason, numpy="1.0.1"))
+    assert engines.building("sea", table) == "no: numpy (mindspore) is 1.0.1, pinned 1.26.4"
+    assert engines.building(RTX, table) == "yes"
+    error = engines.failure(params["engines"], table)
+    assert isinstance(error, errors.PinError)
+    assert error.what == "1 of 3 engines cannot be built here: sea"
+    assert "requirements/export-mindspore.txt together (`make pins`)" in error.mend
 
 
 def test_a_backend_that_no_engine_uses_stops_nothing() -> None:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from onnx import external_data_helper, helper
 
 from stages.exporters import contract, structure
-from stages.exporters import onnx as exporter
 from stages.exporters.api import Order
+from stages.exporters.onnx import exporter
 from stages.lib import errors, graphs
 from tests import graphs_zoo as zoo
 

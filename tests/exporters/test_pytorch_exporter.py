@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 
-from stages.exporters import contract, pytorch
+from stages.exporters import contract
 from stages.exporters.api import Order
+from stages.exporters.pytorch import exporter as pytorch
 from stages.lib import errors, graphs
 from tests import graphs_zoo as zoo
 
@@ -59,7 +61,8 @@ def same(
     """Export; the graph keeps its contract and computes what the module does, on `others` too."""
     wanted, feeds = order(source, outputs, inputs), feeds or FEED
     folder = source.parent / "out"
-    framework = pytorch.export(wanted, feeds, folder)
+    pytorch.export(wanted, feeds, folder)
+    framework = pytorch.load(wanted)
     contract.check(graphs.load(folder), wanted.inputs, outputs, "models.m")
     proto = onnx.load(folder / "model.onnx")
     for batch in (feeds, others or feeds):
@@ -108,6 +111,7 @@ def test_two_inputs_of_other_types_share_a_symbol(tmp_path: Path) -> None:
         ("x): return {'zed': x * 2, 'alpha': x + 1}", ["zed", "alpha"]),
         ("x): return x * 2, (x + 1, [x - 1])", ["a", "b", "c"]),
         ("x): return x * 2, x", ["a", "b"]),
+        ("x): return None, x * 2, {'left out': None, 'c': x + 1}", ["a", "b"]),
         ("x):\n        y = x * 2\n        return y, y", ["a", "b"]),
         ("x): return x * self.w, self.w", ["w", "kept"]),
         ("x): return x * self.w, x.argmax(1), (x > 0)", ["scores", "best", "positive"]),
@@ -145,6 +149,11 @@ def refused(source: Path, message: str, outputs: list[str] | None = None) -> str
         ("lode = 1", "could not be loaded: AttributeError: .* has no attribute 'load'"),
         ("def load(: pass", "could not be loaded: SyntaxError"),
         ("def load(): raise OSError('no weights')", "could not be loaded: OSError: no weights"),
+        ("def load(): raise SystemExit(3)", "could not be loaded: SystemExit: 3"),
+        (
+            "from pathlib import Path\ndef load(): Path('w.pt').resolve().read_bytes()",
+            r"FileNotFoundError: \[Errno 2\] No such file or directory: 'w\.pt'",
+        ),
         ("def load(path): return path", "could not be loaded: TypeError: .*'path'"),
         ("def load(): return {'state': 1}", r"load returned a dict, not a torch\.nn\.Module"),
         ("import torch\ndef load(): return torch.nn.Linear", "returned a type, not a torch"),
@@ -158,10 +167,44 @@ def test_entries_that_give_no_module(tmp_path: Path, code: str | None, message: 
     refused(source, message)
 
 
-def test_another_number_of_inputs(tmp_path: Path) -> None:
-    told = refused(write(tmp_path, "x, z): return x + z"), "torch.onnx.export failed")
-    assert "missing a required argument: 'z'" in told
-    assert "Create an issue" not in told
+@pytest.mark.parametrize(
+    ("body", "inputs", "found"),
+    [
+        ("x, z): return x + z", ["x"], "x, z"),
+        ("x): return x", ["x", "z"], "x"),
+        ("x, *, z): return x", ["x", "z"], "x"),
+        ("): return torch.ones(2)", ["x"], ""),
+    ],
+)
+def test_another_number_of_inputs(tmp_path: Path, body: str, inputs: list[str], found: str) -> None:
+    source = write(tmp_path, body)
+    wanted = order(source, ["y"], dict.fromkeys(inputs, X["x"]))
+    message = rf"does not take {len(inputs)} inputs\n  model:       {found}\n"
+    with pytest.raises(errors.SourceModelError, match=message):
+        pytorch.export(wanted, dict.fromkeys(inputs, FEED["x"]), tmp_path / "out")
+
+
+def test_arguments_that_may_be_left_out(tmp_path: Path) -> None:
+    source = write(tmp_path, "x, scale=None): return x * 2")
+    same(source, ["y"], {"image": X["x"]}, {"image": FEED["x"]})
+
+
+def test_the_names_of_forward_in_another_order(tmp_path: Path) -> None:
+    source = write(tmp_path, "x, z): return x - z")
+    wanted = order(source, ["y"], {"z": X["x"], "x": X["x"]})
+    with pytest.raises(errors.SourceModelError, match=r"model: +x, z\n +params.yaml: z, x") as told:
+        pytorch.export(wanted, {"z": FEED["x"], "x": FEED["x"]}, tmp_path / "out")
+    assert told.value.mend == "put models.<m>.inputs in the model's order"
+
+
+def test_an_op_that_torch_cannot_export(tmp_path: Path) -> None:
+    source = write(tmp_path, "x): return self.inner(x)", init="self.inner = Inner()")
+    code = (source / "model.py").read_text()
+    inner = "class Inner(nn.Module):\n    def forward(self, x): return torch.linalg.svd(x)[1]\n"
+    (source / "model.py").write_text(code.replace("class Net", f"{inner}class Net"))
+    version = torch.__version__.partition("+")[0]
+    message = rf"torch {version} has no ONNX form of aten\._linalg_svd\.default, which is node"
+    assert refused(source, message).endswith("node '_linalg_svd' in module 'inner'")
 
 
 def test_control_flow_that_looks_at_values(tmp_path: Path) -> None:
@@ -187,16 +230,23 @@ def test_more_outputs_than_declared_break_the_contract(tmp_path: Path) -> None:
 
 def test_a_module_that_fails_on_the_probe_samples(tmp_path: Path) -> None:
     source = write(tmp_path, "x): return self.l(x)", init="self.l = nn.Linear(3, 2)")
-    framework = pytorch.export(order(source, ["y"]), FEED, tmp_path / "out")
+    pytorch.export(order(source, ["y"]), FEED, tmp_path / "out")
+    framework = pytorch.load(order(source, ["y"]))
     with pytest.raises(errors.SourceModelError, match="the module itself failed on the probe"):
         framework({"x": zoo.values(2, 4)})
+
+
+def test_a_module_that_ends_the_process(tmp_path: Path) -> None:
+    framework = pytorch.load(order(write(tmp_path, "x): raise SystemExit(3)"), ["y"]))
+    with pytest.raises(errors.SourceModelError, match="failed on the probe samples: SystemExit: 3"):
+        framework(FEED)
 
 
 EXPORT = """
 from pathlib import Path
 import numpy as np
-from stages.exporters import pytorch
 from stages.exporters.api import Order
+from stages.exporters.pytorch import exporter as pytorch
 x = {"x": {"dtype": "float32", "shape": ["batch", 3, 8, 8]}}
 order = Order(source=Path("source"), entry="model.py:load", inputs=x, outputs=["y"], opset=22)
 pytorch.export(order, {"x": np.ones((2, 3, 8, 8), np.float32)}, Path("out"))

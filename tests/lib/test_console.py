@@ -46,6 +46,7 @@ CODES = {
     "DifferentError": 20,
     "BudgetError": 21,
     "LimitError": 22,
+    "EnvironmentUnmadeError": 23,
     "PromotionError": 30,
     "SigningError": 31,
     "HistoryError": 32,

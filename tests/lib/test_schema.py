@@ -66,7 +66,7 @@ def test_open_maps_hold_their_names_to_a_pattern() -> None:
     for path, node in ALL:
         if isinstance(node.get("additionalProperties"), dict):
             assert "$ref" in node["propertyNames"], path
-            assert node["minProperties"] == 1, path
+            assert node["minProperties"] == (0 if path[-1:] == ("interpreters",) else 1), path
 
 
 def test_every_definition_is_used() -> None:

@@ -197,3 +197,13 @@ def test_tags_are_read_as_gto_reads_them(name: str) -> None:
         assert tag.undone == undone
         gives = theirs["action"].value in ("register", "assign")
         assert tag.order == (1, theirs.get("counter", 0 if gives else math.inf))
+
+
+def test_a_name_with_a_line_end_of_python_alone_is_a_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GIT_COMMITTER_NAME", "Ada\u2028B")
+    subprocess.run(["git", "tag", "-a", "-m", "x", f"{ENGINE}@v1.0.0"], check=True)
+    assert version() == "v1.0.0"
+    (tag,) = approval.tags(ENGINE)
+    assert tag.by.startswith("Ada\u2028B")

@@ -130,6 +130,16 @@ def test_a_gate_that_is_not_set_is_no_gate_passed() -> None:
     assert reason.startswith("no gate is set on max_abs_error,")
 
 
+def test_a_gate_that_does_not_apply_is_no_gate_passed() -> None:
+    gates = example("verdict-passed")
+    (rule_of_it,) = [one for one in gates["rules"] if one["name"] == "max_out_of_range"]
+    rule_of_it.update(state="not applicable", reason="nothing is quantized", limit=0.01)
+    assert rule(decide(OPEN, gates=gates), "gates")[0] == "passed"
+    state, reason = rule(decide(OPEN | {"gates": ["max_out_of_range"]}, gates=gates), "gates")
+    assert state == "failed"
+    assert reason.endswith("not applicable: max_out_of_range, nothing is quantized")
+
+
 def test_a_failed_gate_fails_everywhere() -> None:
     verdict = decide(OPEN, gates=example("verdict-failed"))
     state, reason = rule(verdict, "gates")

@@ -356,3 +356,12 @@ def test_keyless_without_a_network_says_so(
     sigstore.__exit__(None, None, None)
     with pytest.raises(errors.SigningError, match="could not be signed: NetworkError"):
         sign(package, spec, key=None)
+
+
+def test_a_signature_cannot_leave_files_out(package: Path) -> None:
+    """The library believes what a signature says to leave out, such as the folder of the plan."""
+    command = [str(Path(sys.executable).with_name("model_signing")), "sign", "key", "engine"]
+    words = ["--signature", "engine.sig", "--private_key", "key.pem"]
+    run(*command, *words, "--ignore-paths", "engine/1")
+    with pytest.raises(errors.SigningError, match=r"Extra files found .*1/model\.plan"):
+        signing.verify(package, Path("engine.sig"), BY_KEY)

@@ -105,6 +105,33 @@ def test_plan_is_loaded_up_to_the_missing_gpu() -> None:
         serve.main(PLAN)
 
 
+@pytest.mark.parametrize(
+    "why",
+    [
+        "the server does not say why",  # as of a config.pbtxt that it cannot parse
+        "Internal: failed to run warmup: cuMemAlloc_v2 says out of memory (2)",
+    ],
+)
+def test_what_no_gpu_would_mend_is_not_taken_for_its_absence(why: str) -> None:
+    for magic in ("ftrt", "vtrt"):
+        told = {"engine": PLAN, "plan": {"magic": magic}}
+        with pytest.raises(errors.AnswerError, match=re.escape(f"does not load {PLAN}: {why}")):
+            serve._not_served(told, why, alone=False)
+
+
+def test_the_server_has_no_tensorrt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    package = shutil.copytree(layout.package(PLAN), tmp_path / PLAN)
+    config = (package / "config.pbtxt").read_text()
+    (package / "config.pbtxt").write_text(config.replace('"python"', '"tensorrt"'))
+    (package / "1/model.py").unlink()
+    with server.serving([package]) as alone, clients.Client(alone, "grpc") as client:
+        why = client.why_not_ready(PLAN)
+    assert why
+    told = {"engine": PLAN, "plan": {"magic": "ftrt"}}
+    serve._not_served(told, why, alone=False)
+    assert "not run: " in capsys.readouterr().out
+
+
 def test_what_is_no_test_of_the_plan_says_so(running: server.Server) -> None:
     client: Any = grpc.InferenceServerClient(running.grpc)
     config = client.get_model_config(ON_CPU[0]).config

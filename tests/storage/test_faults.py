@@ -4,26 +4,31 @@
 
 from __future__ import annotations
 
+import base64
+import errno
+import hashlib
 import multiprocessing
 import os
 import random
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from stages.lib import errors
 from stages.storage import collecting, faults, opening, pointers, transfer
-from stages.storage.driver import PART
+from stages.storage.cloud import Cloud
+from stages.storage.driver import PART, Source
 from stages.storage.store import object_name
 from tests import faulty_proxy
 from tests import stores_zoo as zoo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from stages.storage.records import Record
     from stages.storage.store import Store
@@ -254,6 +259,13 @@ def test_a_password_in_the_url_is_refused_and_not_repeated(url: str) -> None:
     assert "hush" not in caught.value.paragraph()
 
 
+@pytest.mark.parametrize("url", ["ssh://[host/a", "ssh://ann:hush\u2100@host/a"])
+def test_what_is_no_url_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(errors.UnfitStoreError, match="the URL of the store is none") as caught:
+        opening.open_store(url)
+    assert "hush" not in caught.value.paragraph()
+
+
 @pytest.mark.parametrize("url", ["https://host/a", "memory://a", "ftp://host/a", "hf://a/b"])
 def test_what_cannot_create_exclusively_is_refused(url: str) -> None:
     with pytest.raises(errors.UnfitStoreError, match="only if it is not there"):
@@ -262,6 +274,7 @@ def test_what_cannot_create_exclusively_is_refused(url: str) -> None:
 
 def test_no_secret_stays_in_what_is_told() -> None:
     text = "at //ann:hush@host?sig=hush1&Signature=hush2 password: hush3 x-amz-security-token=hush4"
+    text += " Authorization: Bearer hush5"
     with pytest.raises(errors.StoreError, match="failed: ") as caught, faults.told("u", "s3"):
         raise RuntimeError(text)
     assert "hush" not in caught.value.paragraph()
@@ -303,6 +316,59 @@ def test_removed_under_a_promotion_it_uploads_again(
     monkeypatch.setattr(pointers, "append", late)
     zoo.promote(folder_store, tmp_path, 1)
     whole(folder_store, serving(folder_store), tmp_path / "fetched")
+
+
+def test_records_that_cannot_be_read_are_not_taken_for_none(
+    folder_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the folder of a channel is another user's: its objects are no garbage."""
+    made, listing = zoo.promote(folder_store, tmp_path, 1), os.scandir
+
+    def denied(path: str) -> Any:
+        if str(path).endswith(zoo.CHANNEL):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return listing(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", denied)
+        with pytest.raises(errors.AccessError, match="does not let us in: PermissionError"):
+            collecting.collect(folder_store, 1, dry_run=False, who="Ann")
+    whole(folder_store, made, tmp_path / "fetched")
+
+
+def test_a_folder_of_ssh_that_is_read_only_is_told(sshd: zoo.Sshd, tmp_path: Path) -> None:
+    store = opening.open_store(sshd.url("store"))
+    zoo.promote(store, tmp_path, 1)
+    incoming = sshd.data / "store/incoming"
+    incoming.chmod(0o555)
+    with pytest.raises(errors.AccessError, match=r"(?i)permission denied"):
+        zoo.promote(store, tmp_path, 2)
+
+
+class _Summing(LocalFileSystem):
+    """A file system that knows MD5s, as that of GCS does."""
+
+    def info(self, path: str, **kwargs: Any) -> Any:
+        found = super().info(path, **kwargs)
+        if found["type"] == "file":
+            md5 = hashlib.md5(Path(path).read_bytes(), usedforsecurity=False)
+            found["md5Hash"] = base64.b64encode(md5.digest()).decode()
+        return found
+
+
+@pytest.mark.parametrize("size", [999, 1000])
+def test_a_file_that_changes_while_a_cloud_takes_it_never_appears(
+    tmp_path: Path, size: int
+) -> None:
+    cloud = Cloud(_Summing(auto_mkdir=True), str(tmp_path / "bucket"))
+    listed = zoo.package(tmp_path, 7, plan_bytes=1000)
+    source = Source(tmp_path / "1/model.plan", listed["1/model.plan"].sha256, 1000)
+    cloud.put("objects/whole", source, zoo.nobody)
+    assert cloud.holds("objects/whole", source)
+    source.path.write_bytes(b"!" * size)
+    with pytest.raises((errors.IntegrityError, OSError), match=r"was changed|is not in the store"):
+        cloud.put("objects/changed", source, zoo.nobody)
+    assert [name for name, _ in cloud.walk("objects")] == ["objects/whole"]
 
 
 def test_while_somebody_removes_nobody_promotes(

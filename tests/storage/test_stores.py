@@ -225,6 +225,50 @@ def test_garbage_is_told_first_then_removed(store: Store, tmp_path: Path) -> Non
     assert collecting.collect(store, 1, dry_run=False, who="Ann") == []
 
 
+def test_objects_of_a_channel_behind_a_link_are_no_garbage(store: Store, tmp_path: Path) -> None:
+    zoo.promote(store, tmp_path, 1)
+    if store.kind == "s3":
+        return  # it has no links
+    root = Path(store.url if store.kind == "file" else "/" + store.url.split("/", 3)[3])
+    (root / "channels" / zoo.CHANNEL).rename(root / "elsewhere")
+    (root / "channels" / zoo.CHANNEL).symlink_to(root / "elsewhere")
+    assert pointers.engines(store) == [(zoo.CHANNEL, zoo.ENGINE)]
+    assert collecting.collect(store, 1, dry_run=False, who="Ann") == []
+
+
+def test_nothing_is_removed_from_a_store_of_another_layout(store: Store, tmp_path: Path) -> None:
+    """Its records may look like none."""
+    zoo.promote(store, tmp_path, 1)
+    overwrite(store, "format.json", b'{"schema_version": 2}')
+    for dry_run in (True, False):
+        with pytest.raises(errors.UnfitStoreError, match=r"another layout: see format\.json"):
+            collecting.collect(store, 1, dry_run=dry_run, who="Ann")
+
+
+def test_an_upload_that_ends_meanwhile_is_no_leftover(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver: Any = store._driver
+    if store.kind != "s3":
+        monkeypatch.setattr(driver, "walk", lambda _: [("incoming/gone", 1)])
+    assert store.leftovers(-3600.0) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("store", "./store/"),
+        ("/srv/store", "file:///srv/store"),
+        ("s3://bucket/a", "s3://bucket/a/"),
+        ("gs://bucket/a", "gcs://bucket/a"),
+        ("ssh://ann@host:22/a", "sftp://ann@host:22/a"),
+    ],
+)
+def test_one_store_by_other_words(one: str, other: str) -> None:
+    assert opening.place(one) == opening.place(other)
+    assert opening.place(one) != opening.place(f"{other.rstrip('/')}2")
+
+
 def test_a_store_that_overwrites_is_refused(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +288,11 @@ def test_what_is_no_record_is_skipped(store: Store, tmp_path: Path) -> None:
     zoo.promote(store, tmp_path, 1)
     good = store.read(pointers.name(zoo.CHANNEL, zoo.ENGINE, 1)) or b""
     torn = [b"", b"[]", good[:-1], good, good.replace(b'"number": 1', b'"number": 4') + b" "]
+    # No UTF-8 has such a character; and no folder has both such a file and such a folder.
+    torn.append(good.replace(b'"v1"', b'"\\ud800"').replace(b'"number": 1', b'"number": 7'))
+    first = zoo.record(store, zoo.package(tmp_path / "1", 1), "v1")
+    both = {**first.files, "1/model.plan/x": first.files["1/model.plan"]}
+    torn.append(type(first)(**{**vars(first), "number": 8, "files": both}).data())
     for number, data in enumerate(torn, 2):
         store.create(pointers.name(zoo.CHANNEL, zoo.ENGINE, number), data)
     serving = pointers.current(store, zoo.CHANNEL, zoo.ENGINE)

@@ -56,7 +56,7 @@ def test_a_version_that_is_not_installed_here() -> None:
     ("stage", "key", "package"),
     [
         ("build", "tensorrt_rtx.packages", "tensorrt-rtx"),
-        ("export", "export-pytorch", "numpy"),
+        ("export", "export-pytorch", "torch"),
         ("gate", "", "python"),
     ],
 )
@@ -72,6 +72,23 @@ def test_a_version_that_is_installed_and_not_pinned(
     monkeypatch.setattr(params.Params, "param", lambda _self, name: values[name])
     found = list(elsewhere._pins(told(toolchain={stage: {package: version}}), document))
     assert found == [f"{package}: params.yaml pins 9.9 here, {version} in the package"]
+
+
+def test_packages_of_an_exporters_own_environment_are_looked_up_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As its lock says, where it is not made yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    pinned = params.load(ROOT).param("toolchain.export-mindspore")
+    monkeypatch.chdir(ROOT)
+    same = {"export-mindspore": pinned | {"python": pins.python_minor()}}
+    assert pinned["numpy"] != pins.installed("numpy")
+    assert lines("pins: as the package names them", toolchain=same) == []
+    other = {"export-mindspore": pinned | {"numpy": "1.0.1"}, "export-caffe": {"caffe": "1.0"}}
+    assert lines("pins: other here", toolchain=other) == [
+        "caffe (export-caffe): not installed here, 1.0 in the package",
+        f"numpy (export-mindspore): {pinned['numpy']} here, 1.0.1 in the package",
+    ]
 
 
 def test_the_same_pins_are_not_named() -> None:

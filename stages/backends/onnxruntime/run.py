@@ -8,8 +8,12 @@ depends on the graph and the samples alone.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
+
+# Read at the import; else the library leaves an ID in the user's cache folder, and reports.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
 from polygraphy.backend.onnxrt import OnnxrtRunner

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -20,7 +20,6 @@ from stages.lib import errors, layout
 if TYPE_CHECKING:
     from stages.exporters.api import Arrays, Order
 
-FOREIGN: Final = True
 _MOST_BYTES = (2 << 30) - 1  # protobuf's own limit of a message
 _LONGEST_NAME = 255  # NAME_MAX of Linux; a longer path is no name that an exporter gives
 
@@ -35,6 +34,10 @@ def export(order: Order, example: Arrays, folder: Path) -> None:  # noqa: ARG001
         target = folder / location
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source.parent / location, target)
+
+
+def load(order: Order) -> None:
+    """None: the source is ONNX itself; see `stages/exporters/api.py`."""
 
 
 def _parse(source: Path) -> onnx.ModelProto:
