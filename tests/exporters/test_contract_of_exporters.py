@@ -72,7 +72,7 @@ def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def model_of(framework: str) -> str:
-    return "digits" if framework == "pytorch" else f"digits-{framework}"
+    return f"digits-{framework}"
 
 
 def parsed(folder: Path) -> dict[str, ast.Module]:
