@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from stages.lib import errors
 
@@ -89,3 +91,22 @@ def sha256(pieces: Iterable[bytes]) -> str:
     for piece in pieces:
         digest.update(piece)
     return digest.hexdigest()
+
+
+def pieces(stream: IO[bytes], size: int) -> Iterator[bytes]:
+    """The next `size` bytes, or what there is of them, in pieces of at most `PART`."""
+    while size > 0 and (data := stream.read(min(size, PART))):
+        size -= len(data)
+        yield data
+
+
+def older(
+    files: Iterable[tuple[str, int]], modified: Callable[[str], float], than_s: float
+) -> list[str]:
+    """Names of those files, given with sizes, that were modified more than `than_s` seconds ago."""
+    before, found = time.time() - than_s, []
+    for name, _ in files:
+        with contextlib.suppress(FileNotFoundError):  # another promotion is done with it
+            if modified(name) < before:
+                found.append(name)
+    return found

@@ -9,10 +9,8 @@ give.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,18 +97,12 @@ class Local:
 
     def chunks(self, path: str, size: int) -> Iterator[bytes]:
         with (self._root / path).open("rb") as stream:
-            while size > 0 and (data := stream.read(min(size, driver.PART))):
-                size -= len(data)
-                yield data
+            yield from driver.pieces(stream, size)
 
     def leftovers(self, older_than_s: float) -> list[str]:
-        before = time.time() - older_than_s
-        found = []
-        for name, _ in self.walk(INCOMING):
-            with contextlib.suppress(FileNotFoundError):  # another promotion is done with it
-                if (self._root / name).stat().st_mtime < before:
-                    found.append(name)
-        return found
+        return driver.older(
+            self.walk(INCOMING), lambda name: (self._root / name).stat().st_mtime, older_than_s
+        )
 
     def clear(self, leftover: str) -> None:
         self.delete(leftover)

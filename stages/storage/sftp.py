@@ -10,7 +10,6 @@ once. Hosts must be known (~/.ssh/known_hosts): sshfs by itself would take any.
 from __future__ import annotations
 
 import contextlib
-import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -87,18 +86,14 @@ class Sftp(Cloud):
 
     def _pieces(self, place: str, size: int) -> Iterator[bytes]:
         with self.fs.open(place, "rb") as stream:
-            while size > 0 and (data := stream.read(min(size, driver.PART))):
-                size -= len(data)
-                yield data
+            yield from driver.pieces(stream, size)
 
     def leftovers(self, older_than_s: float) -> list[str]:
-        before = time.time() - older_than_s
-        found = []
-        for name, _ in self.walk(INCOMING):
-            with contextlib.suppress(FileNotFoundError):  # another promotion is done with it
-                if self.fs.info(self.at(name))["mtime"].timestamp() < before:
-                    found.append(name)
-        return found
+        return driver.older(
+            self.walk(INCOMING),
+            lambda name: float(self.fs.info(self.at(name))["mtime"].timestamp()),
+            older_than_s,
+        )
 
     def clear(self, leftover: str) -> None:
         self.delete(leftover)
