@@ -15,6 +15,7 @@ import pytest
 from stages import variant
 
 ROOT = Path(__file__).parent.parent
+OF_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS")
 RAN = re.compile(r"^Running stage '([^']+)':$", re.MULTILINE)
 
 
@@ -38,10 +39,12 @@ class Clone:
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        # Under `make test` a `make` in the clone would be a part of it, and say so in its output.
+        here = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
         done = subprocess.run(
             command,
             cwd=self.root,
-            env={**os.environ, "PATH": paths, "DVC_NO_ANALYTICS": "true"},
+            env={**here, "PATH": paths, "DVC_NO_ANALYTICS": "true"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,
