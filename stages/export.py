@@ -46,8 +46,64 @@ def main(model: str) -> None:
     """Export `models.<model>`."""
     document = params.load()
     source = document.param(f"models.{model}.source")
-    framework, key = source["framework"], f"models.{model}"
-    order = Order(
+    order = _order(document, model)
+    tolerance = document.param(f"models.{model}.parity")
+    limits = document.param(f"models.{model}.limits")
+    pinned = document.param(f"toolchain.export-{source['framework']}")
+    versions = pins.toolchain(document, "export")
+    probe = samples.Split(folder=layout.samples(model, "probe"), inputs=order.inputs)
+    if unfit := source_guess.unfit(source["framework"], order.source, order.entry):
+        what, mend = unfit
+        raise errors.SourceModelError(what, mend=mend)
+    environment = _environment(document, source["framework"], pinned)
+
+    folder, key = layout.exported(model), f"models.{model}"
+    with files.writing(folder) as temporary:
+        away = None
+        if environment is not None:
+            batches, log = list(_batches(probe)), layout.log("export", model)
+            away = isolated.export(
+                environment, order, batches, temporary, limits=limits, key=key, log=log
+            )
+
+        def work() -> tuple[dict[str, Any], float | None, list[str]]:
+            framework = (
+                away.framework if away else _made(source["framework"], order, probe, temporary)
+            )
+            found, error = _check(framework, order, probe, temporary, key, tolerance)
+            return found, error, list(facts.code())
+
+        found, error, code = confined.run(
+            work, limits, what=f"{order.path}", key=f"{key}.limits", label=f"export {model}"
+        )
+
+    facts.write(
+        "export",
+        model,
+        inputs=[order.source, probe.folder],
+        outputs=[folder],
+        params={
+            f"{key}.inputs": order.inputs,
+            f"{key}.opset": order.opset,
+            f"{key}.outputs": order.outputs,
+            f"{key}.parity": tolerance,
+            f"{key}.source": source,
+            f"{key}.threads": order.threads,
+        },
+        versions=versions if away else {**versions, **pinned},
+        details={"parity": found, "environment": pinned if away else None},
+        code_elsewhere={*map(Path, code), *(away.code if away else ())},
+    )
+    # The figure is shown and not recorded: a processor's own kernels decide its last digits.
+    within = "" if error is None else f" within {error:.2g}"
+    console.say(
+        f"export {model}: {source['framework']} -> {folder}; parity {found['state']}{within}"
+    )
+
+
+def _order(document: params.Params, model: str) -> Order:
+    source = document.param(f"models.{model}.source")
+    return Order(
         source=layout.model_source(model),
         entry=source["entry"],
         weights=source["weights"],
@@ -58,67 +114,22 @@ def main(model: str) -> None:
         opset=document.param(f"models.{model}.opset"),
         threads=document.param(f"models.{model}.threads"),
     )
-    tolerance = document.param(f"models.{model}.parity")
-    limits = document.param(f"models.{model}.limits")
-    pinned = document.param(f"toolchain.export-{framework}")
-    versions = pins.toolchain(document, "export")
-    probe = samples.Split(folder=layout.samples(model, "probe"), inputs=order.inputs)
-    if unfit := source_guess.unfit(framework, order.source, order.entry):
-        what, mend = unfit
-        raise errors.SourceModelError(what, mend=mend.replace("<m>", model))
-    interpreter = None
-    if framework in environments.frameworks():
-        interpreter = environments.interpreter(framework, document.param("interpreters"))
-    else:
-        pins.check(document.param("toolchain.python"), pinned)
 
-    folder = layout.exported(model)
-    with files.writing(folder) as temporary:
-        away = None
-        if interpreter is not None:
-            away = isolated.export(
-                framework,
-                interpreter,
-                order,
-                list(_batches(probe)),
-                temporary,
-                pins=pinned,
-                python=document.param("toolchain.python"),
-                limits=limits,
-                key=key,
-                log=layout.log("export", model),
-            )
 
-        def work() -> tuple[dict[str, Any], float | None, list[str]]:
-            framed = _made(framework, order, probe, temporary) if away is None else away.framework
-            found, error = _check(framed, order, probe, temporary, key, tolerance)
-            return found, error, list(facts.code())
-
-        what = f"{order.path}"
-        found, error, code = confined.run(
-            work, limits, what=what, key=f"{key}.limits", label=f"export {model}"
-        )
-
-    facts.write(
-        "export",
-        model,
-        inputs=[order.source, probe.folder],
-        outputs=[folder],
-        params={
-            f"models.{model}.inputs": order.inputs,
-            f"models.{model}.opset": order.opset,
-            f"models.{model}.outputs": order.outputs,
-            f"models.{model}.parity": tolerance,
-            f"models.{model}.source": source,
-            f"models.{model}.threads": order.threads,
-        },
-        versions=versions if away else {**versions, **pinned},
-        details={"parity": found, "environment": pinned if away else None},
-        code_elsewhere={*map(Path, code), *(away.code if away else ())},
+def _environment(
+    document: params.Params, framework: str, pinned: dict[str, str]
+) -> isolated.Environment | None:
+    """Where the exporter runs; None is the chain's own environment, which then has its pins."""
+    python = document.param("toolchain.python")
+    if framework not in environments.frameworks():
+        pins.check(python, pinned)
+        return None
+    return isolated.Environment(
+        framework=framework,
+        interpreter=environments.interpreter(framework, document.param("interpreters")),
+        pins=pinned,
+        python=python,
     )
-    # The figure is shown and not recorded: a processor's own kernels decide its last digits.
-    within = "" if error is None else f" within {error:.2g}"
-    console.say(f"export {model}: {framework} -> {folder}; parity {found['state']}{within}")
 
 
 def _made(framework: str, order: Order, probe: samples.Split, folder: Path) -> Framework | None:

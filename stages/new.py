@@ -126,7 +126,7 @@ def _model(spec: Any, model: str, like: str) -> Any:
     source = layout.model_source(model)
     found = model_files.find(source)
     if len(found) != 1:
-        there = ", ".join(f"{one.entry} ({one.framework})" for one in found) or "none of these"
+        there = ", ".join(map(str, found)) or "none of these"
         msg = f"{source}/ must hold one model: {model_files.KINDS}. There is: {there}"
         mend = (
             f"`ls {source}`; or write models.{model} by hand, after one of params.frameworks.yaml"
@@ -145,6 +145,9 @@ def _model(spec: Any, model: str, like: str) -> Any:
             if name != _LABELS:
                 spec["inputs"][name] = _input(dtype, ["batch", *shape[1:]])
         spec["outputs"].append("output")
+    batch = next(iter(spec["inputs"].values()))["shape"][0] if spec["inputs"] else "batch"
+    if isinstance(batch, int):
+        spec["observe"]["batch"] = batch  # the graph takes no other
     spec["calibrate"]["import"] = None  # the other's ranges are of another graph
     has_labels = _LABELS in arrays
     kind, output, labels = (

@@ -50,6 +50,7 @@ class Deeper(Plain):
 class Convolutions(nn.Cell):
     def __init__(self) -> None:
         super().__init__()
+        ms.set_seed(3)
         self.conv = nn.Conv2d(3, 4, 3, pad_mode="pad", padding=1, has_bias=True)
         self.norm, self.pool = nn.BatchNorm2d(4), nn.MaxPool2d(2, 2)
         self.flat, self.head = nn.Flatten(), nn.Dense(64, 5)
@@ -59,9 +60,20 @@ class Convolutions(nn.Cell):
         return self.head(self.flat(features)), features.mean((2, 3)), features.reshape((-1, 64))
 
 
+class Upsampled(nn.Cell):
+    def __init__(self) -> None:
+        super().__init__()
+        ms.set_seed(3)
+        self.up = nn.Conv2dTranspose(3, 2, 2, stride=2, pad_mode="valid")
+
+    def construct(self, image: Any) -> Any:
+        return self.up(image)
+
+
 class Attention(nn.Cell):
     def __init__(self) -> None:
         super().__init__()
+        ms.set_seed(3)
         self.query, self.key, self.norm = nn.Dense(8, 8), nn.Dense(8, 8), nn.LayerNorm((8,))
 
     def construct(self, tokens: Any) -> Any:
@@ -76,6 +88,7 @@ class Attention(nn.Cell):
 class Masked(nn.Cell):
     def __init__(self) -> None:
         super().__init__()
+        ms.set_seed(3)
         self.table = nn.Embedding(9, 4)
 
     def construct(self, ids: Any, mask: Any) -> Any:
@@ -131,6 +144,7 @@ class Branching(nn.Cell):
 class Random(nn.Cell):
     def __init__(self) -> None:
         super().__init__()
+        ms.set_seed(3)
         self.drop, self.dense = nn.Dropout(p=0.5), nn.Dense(3, 3)
 
     def construct(self, x: Any) -> Any:
@@ -173,6 +187,15 @@ def outside() -> nn.Cell:
 
 def nothing() -> int:
     return 3
+
+
+def exits() -> None:
+    sys.exit(3)
+
+
+def fetches() -> nn.Cell:
+    msg = "no route to host"
+    raise ConnectionError(msg)
 
 
 def torch() -> None:

@@ -88,6 +88,23 @@ def test_an_onnx_model_tells_its_own_inputs() -> None:
 
 
 @pytest.mark.usefixtures("project")
+def test_an_onnx_model_with_a_fixed_batch_is_run_with_that() -> None:
+    write_onnx("mine")
+    path = Path("models/mine/source/net.onnx")
+    proto = onnx.load(path)
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 2
+    onnx.save(proto, path)
+    write_samples("mine", ids=np.zeros((4, 7), np.int64), scale=np.ones((4, 1), np.float32))
+    new.main("mine", "digits")
+    document = params.load()
+    assert document.param("models.mine.observe.batch") == 2
+    assert document.param("engines.mine-fp32.validation_batch") == 2
+    assert document.param("profiles.mine")[0]["ids"]["max"] == [2, 7]
+    check.main()
+
+
+@pytest.mark.usefixtures("project")
 def test_a_pytorch_model_tells_by_its_samples() -> None:
     source = Path("models/mine/source")
     source.mkdir(parents=True)
@@ -103,6 +120,19 @@ def test_a_pytorch_model_tells_by_its_samples() -> None:
     check.main()
 
 
+SEVERAL = """
+import torch
+class Settings: ...
+class Block(torch.nn.Module):
+    def forward(self, x): return x
+class Net(torch.nn.Module):
+    def __init__(self):
+        super(Net, self).__init__()
+        self.block = Block()
+    def forward(self, x): return self.block(x)
+"""
+
+
 def write_zip(path: str, *members: str) -> None:
     with zipfile.ZipFile(Path("models/mine/source") / path, "w") as archive:
         for member in members:
@@ -116,7 +146,10 @@ def write_zip(path: str, *members: str) -> None:
         ("digits", source("pytorch", "model.py:load")),
         ("digits-tensorflow", source("tensorflow", "saved_model")),
         ("digits-paddlepaddle", source("paddlepaddle", "inference.json")),
-        ("digits-mindspore", source("mindspore", "model.py:load", "weights.ckpt")),
+        ("digits-mindspore", source("mindspore", "model.py:DigitsNet", "weights.ckpt")),
+        ("digits-pytorch", source("pytorch", "model.py:DigitsNet", "weights.safetensors")),
+        ("class", source("pytorch", "net.py:Net", "net.pth")),
+        ("torchscript", source("pytorch", "net.pt")),
         ("pt2", source("pytorch", "net.pt2")),
         ("keras", source("tensorflow", "net.keras")),
         ("lightning", source("pytorch", "net.py:load")),
@@ -132,7 +165,13 @@ def test_other_frameworks_are_told_by_their_files(kind: str, found: dict[str, An
         write_zip("net.pt2", "net/archive_format", "net/models/model.json")
     elif kind == "keras":
         write_zip("net.keras", "config.json", "metadata.json")
+    elif kind == "torchscript":
+        write_zip("net.pt", "net/constants.pkl", "net/code/__torch__.py")
+    elif kind == "class":
+        (place / "net.py").write_text(SEVERAL)
+        write_zip("net.pth", "net/data.pkl")
     elif kind == "lightning":  # whose .ckpt is no checkpoint of MindSpore
+        (place / "layers.py").write_text("class Layer:\n  def forward(self): ...\n")
         (place / "net.py").write_text("def load(): ...\n")
         write_zip("net.ckpt", "net/data.pkl")
     write_samples("mine", image=np.zeros((3, 2, 5), np.float32), label=np.zeros(3, np.int64))
@@ -154,6 +193,21 @@ def test_two_models_in_one_folder_are_named() -> None:
     with pytest.raises(
         errors.SourceModelError, match=r"net\.pt2 \(pytorch\), net\.py:load \(pytorch\)"
     ):
+        new.main("mine", "digits")
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    "other", ["mindspore/source/weights.ckpt", "pytorch/source/weights.safetensors"]
+)
+def test_which_of_two_checkpoints_is_not_guessed(other: str) -> None:
+    """Without one the network would have random weights, and pass every gate."""
+    source = ROOT / "models/digits-mindspore/source"
+    shutil.copytree(source, "models/mine/source")
+    best = Path("models/mine/source/best").with_suffix(Path(other).suffix)
+    shutil.copy(ROOT / f"models/digits-{other}", best)
+    said = rf"DigitsNet with {best.name} \(mindspore\), model.py:DigitsNet with weights.ckpt"
+    with pytest.raises(errors.SourceModelError, match=said):
         new.main("mine", "digits")
 
 

@@ -245,7 +245,7 @@ def test_a_latency_table_that_is_of_no_use(built: Project, table: Any, told: str
     built.set(f"engines.{ENGINE}.auto.objective", "some.json")
     with pytest.raises(errors.ArtifactError, match=told) as caught:
         precision.main(ENGINE)
-    assert "`make device ENGINE=<engine>`" in caught.value.mend
+    assert "`make device ENGINE=...`" in caught.value.mend
     assert "make repro" not in caught.value.mend
 
 

@@ -11,16 +11,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
-
 from stages.lib import graphs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import onnx_ir as ir
+
     Tensors = Sequence[Mapping[str, Any]]
     Profiles = Sequence[Mapping[str, Mapping[str, Sequence[int]]]]
+
+_BATCHES, _OTHER = (3, 5), 32  # sizes that are tried, and that of other axes that vary
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ def first_axes(model: ir.Model, inputs: Mapping[str, Any]) -> dict[str, str | No
     """What the first axis of each input and output is called; None where it has no name.
 
     Exporters name the axes of outputs as they like. So an output has the name of the batch if the
-    graph gives it the name that its first input has, or if ONNX's shape inference derives it.
+    graph gives it the name that its first input has, or if ONNX's shape inference derives it: by
+    name, or, where that ends (at a Resize, say), as the size of the batch for two sizes.
 
     Args:
         model: the typed graph; left as it is.
@@ -43,14 +45,19 @@ def first_axes(model: ir.Model, inputs: Mapping[str, Any]) -> dict[str, str | No
     """
     graph = model.graph
     called = {value.name or "": _first(value) for value in (*graph.inputs, *graph.outputs)}
-    derived = {value.name or "": _first(value) for value in _inferred(model, inputs).outputs}
+    declared = {name: spec["shape"] for name, spec in inputs.items()}
+    derived = {
+        value.name or "": _first(value) for value in graphs.sized(model, declared).graph.outputs
+    }
     firsts = {name: spec["shape"][0] for name, spec in inputs.items()}
     words = {name: first for name, first in firsts.items() if isinstance(first, str)}
     found = {value.name or "": words.get(value.name or "") for value in graph.inputs}
     first = graph.inputs[0].name or "" if graph.inputs else ""
+    following = _following(model, declared, words[first]) if first in words else set()
     for value in graph.outputs:
         name = value.name or ""
         same = called[name] is not None and called[name] == called.get(first)
+        same = same or name in following
         found[name] = words.get(first) if same else derived.get(name) or called[name]
     return found
 
@@ -60,17 +67,19 @@ def _first(value: ir.Value) -> str | None:
     return None if first is None or isinstance(first, int) else first.value
 
 
-def _inferred(model: ir.Model, inputs: Mapping[str, Any]) -> ir.Graph:
-    """A copy in which all shapes follow from the inputs'."""
-    made = graphs.clone(model)
-    for value in made.graph.inputs:
-        if value.name and value.name in inputs:
-            value.shape = ir.Shape(inputs[value.name]["shape"])
-    for node in made.graph:
-        for value in node.outputs:
-            value.shape = None
-    ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(made)
-    return made.graph
+def _following(
+    model: ir.Model, declared: Mapping[str, Sequence[int | str]], batch: str
+) -> set[str]:
+    """Outputs whose first axis is as long as the batch, for each of two sizes."""
+    names = {value.name or "" for value in model.graph.outputs}
+    for size in _BATCHES:
+        shapes = {
+            name: [d if isinstance(d, int) else size if d == batch else _OTHER for d in shape]
+            for name, shape in declared.items()
+        }
+        outputs = graphs.sized(model, shapes).graph.outputs
+        names &= {value.name or "" for value in outputs if value.shape and value.shape[0] == size}
+    return names
 
 
 def find(

@@ -94,14 +94,7 @@ def config(
     if serving["warmup"]:
         for index, profile in enumerate(profiles):
             lines += _warmup(index, profile, inputs, batched=batch.size > 0)
-    for key, value in sorted(parameters.items()):
-        lines += [
-            "parameters {",
-            f"  key: {quoted(key)}",
-            f"  value {{ string_value: {quoted(value)} }}",
-            "}",
-        ]
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *_parameters(parameters), ""])
 
 
 def quoted(text: str) -> str:
@@ -178,6 +171,14 @@ def _warmup(
         value = f"data_type: {_TYPES[tensor['dtype']]} dims: [ {', '.join(map(str, dims))} ]"
         yield f"  inputs {{ key: {quoted(tensor['name'])} value {{ {value} zero_data: true }} }}"
     yield "}"
+
+
+def _parameters(parameters: Mapping[str, str]) -> Iterator[str]:
+    for key, value in sorted(parameters.items()):
+        yield "parameters {"
+        yield f"  key: {quoted(key)}"
+        yield f"  value {{ string_value: {quoted(value)} }}"
+        yield "}"
 
 
 def _tensor(kind: str, tensor: Mapping[str, Any], *, batched: bool, python: bool) -> list[str]:

@@ -37,6 +37,23 @@ _LAST_LINES, _LAST_BYTES, _COLUMNS = 12, 1 << 16, 160
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Where an exporter runs.
+
+    Attributes:
+        framework: name of the exporter.
+        interpreter: Python of its environment.
+        pins: exact version by package, which that environment must have.
+        python: minor version of Python, likewise.
+    """
+
+    framework: str
+    interpreter: Path
+    pins: Mapping[str, str]
+    python: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Job:
     """One process, and the words for what may come of it."""
 
@@ -63,28 +80,22 @@ class Exported:
 
 
 def export(
-    framework: str,
-    interpreter: Path,
+    environment: Environment,
     order: Order,
     batches: Sequence[Arrays],
     folder: Path,
     *,
-    pins: Mapping[str, str],
-    python: str,
     limits: Mapping[str, int],
     key: str,
     log: Path,
 ) -> Exported:
-    """Write the graph folder `folder` by `stages/exporters/<framework>`.
+    """Write the graph folder `folder` by the exporter of `environment`.
 
     Args:
-        framework: name of the exporter.
-        interpreter: Python of its environment.
+        environment: where it runs.
         order: what to export.
         batches: the probe samples.
         folder: does not exist yet.
-        pins: exact version by package, which that environment must have.
-        python: minor version of Python, likewise.
         limits: {"memory_mib": most memory, "seconds": most time}.
         key: of the model in params.yaml, such as `models.digits`.
         log: file that takes all that the framework prints.
@@ -94,31 +105,18 @@ def export(
         SourceModelError: the source cannot be read or exported, or the exporter crashed.
         LimitError: it needs more memory or time.
     """
+    interpreter = environment.interpreter
     with files.scratch() as exchange:
         job = _Job(
-            what=f"{framework}: {order.path}",
+            what=f"{environment.framework}: {order.path}",
             key=f"{key}.limits",
-            mend=environments.mend(framework, interpreter),
+            mend=environments.mend(environment.framework, interpreter),
             limits=limits,
             root=Path.cwd(),
             exchange=exchange,
             log=log,
         )
-        told = {
-            "framework": framework,
-            "order": dataclasses.asdict(order) | {"source": str(order.source.resolve())},
-            "graph": str(folder.resolve()),
-            "limits": dict(limits),
-            "log": str(log),
-            "mend": job.mend,
-            "pins": dict(pins),
-            "python": python,
-        }
-        (exchange / worker.ORDER).write_text(json.dumps(told), encoding="utf-8")
-        for name in (worker.FEEDS, "tmp"):
-            (exchange / name).mkdir()
-        for number, feeds in enumerate(batches):
-            worker.save(exchange / worker.FEEDS / f"{number:06}.npz", feeds, list(order.inputs))
+        _hand_over(job, environment, order, batches, folder)
         with _telling(job):
             said = _answer(job, _run(job, interpreter, order.threads), interpreter)
             if not (folder / layout.GRAPH_FILE).is_file():
@@ -132,6 +130,27 @@ def export(
         framework=None if said["onnx"] else _replaying(outputs),
         code=[Path(file) for file in said["code"]],
     )
+
+
+def _hand_over(
+    job: _Job, environment: Environment, order: Order, batches: Sequence[Arrays], folder: Path
+) -> None:
+    """Write all that the process reads."""
+    told = {
+        "framework": environment.framework,
+        "order": dataclasses.asdict(order) | {"source": str(order.source.resolve())},
+        "graph": str(folder.resolve()),
+        "limits": dict(job.limits),
+        "log": str(job.log),
+        "mend": job.mend,
+        "pins": dict(environment.pins),
+        "python": environment.python,
+    }
+    (job.exchange / worker.ORDER).write_text(json.dumps(told), encoding="utf-8")
+    for name in (worker.FEEDS, "tmp"):
+        (job.exchange / name).mkdir()
+    for number, feeds in enumerate(batches):
+        worker.save(job.exchange / worker.FEEDS / f"{number:06}.npz", feeds, list(order.inputs))
 
 
 def _run(job: _Job, interpreter: Path, threads: int) -> int:

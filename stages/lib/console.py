@@ -21,12 +21,13 @@ from stages.lib import errors
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _PR_SET_PDEATHSIG = 1
 _SHOWN_AFTER_S = 2.0
 _USAGE = 64  # EX_USAGE of sysexits.h
 _INTERNAL = 70  # EX_SOFTWARE
+_KEYS = ("model", "engine")  # of params.yaml
 
 T = TypeVar("T")
 
@@ -102,7 +103,9 @@ def run(stage: str, main: Callable[..., int | None], *names: str) -> None:
         usage = " ".join(name if name.startswith("[") else f"<{name}>" for name in names)
         sys.stderr.write(f"usage: python -m stages.{stage} {usage} [--debug]\n")
         raise SystemExit(0 if asked else _USAGE)
-    _run(stage, words, lambda: main(*words))
+    told = zip((name.strip("[]") for name in names), words, strict=False)
+    given = {name: word for name, word in told if name in _KEYS}
+    _run(stage, words, lambda: main(*words), given)
 
 
 def run_parsed(
@@ -117,25 +120,42 @@ def run_parsed(
     _run(stage, words, lambda: main(parsed))
 
 
-def _run(stage: str, words: list[str], work: Callable[[], int | None]) -> None:
+def _run(
+    stage: str,
+    words: list[str],
+    work: Callable[[], int | None],
+    given: Mapping[str, str] | None = None,
+) -> None:
     _die_with_dvc()
     # Else a stage that a supervisor ends leaves its temporary files.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     debug = "--debug" in sys.argv[1:] or os.environ.get("ENGINERY_DEBUG") == "1"
-    code = guarded(" ".join([stage, *words]), work, debug=debug)
+    code = guarded(" ".join([stage, *words]), work, debug=debug, given=given)
     # Else the exit walks every object of every library once more: a tenth of a second.
     gc.freeze()
     sys.exit(code)
 
 
-def guarded(title: str, work: Callable[[], int | None], *, debug: bool) -> int:
-    """Do `work`; print what went wrong as a paragraph; return the exit code."""
+def guarded(
+    title: str,
+    work: Callable[[], int | None],
+    *,
+    debug: bool,
+    given: Mapping[str, str] | None = None,
+) -> int:
+    """Do `work`; print what went wrong as a paragraph; return the exit code.
+
+    `given` says which `<model>` (or `<m>`) and `<engine>` (`<e>`) the messages speak of.
+    """
     try:
         return work() or 0
     except errors.EngineryError as error:
         if debug:
             traceback.print_exc()
-        sys.stderr.write(f"\n{title}: {error.paragraph()}\n\n")
+        said = error.paragraph()
+        for kind, name in (given or {}).items():
+            said = said.replace(f"<{kind}>", name).replace(f"<{kind[0]}>", name)
+        sys.stderr.write(f"\n{title}: {said}\n\n")
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write(f"\n{title}: interrupted; nothing half-written was left in place\n")

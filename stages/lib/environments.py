@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _LOCKS = "export-*.txt"
 _MARK = "enginery.json"  # written last: an environment without it is half-made
+_SCRATCH = "tmp"  # pip's own, below the environment: what a kill leaves there goes with it
 _DIGITS = 16
 _PIN = re.compile(r"^([\w.-]+)==(\S+)$", re.MULTILINE)
 # pip starts itself a second time, in the environment. When we are killed, it shall interrupt that
@@ -163,6 +164,7 @@ def _fill(framework: str, home: Path, held: IO[str]) -> None:
         raise unmade.without_pip(framework)
     console.say(f"environment of {framework}: {len(wanted)} packages into {home}")
     _run(framework, ["-m", "venv", "--without-pip", str(home)], held)
+    (home / _SCRATCH).mkdir()
     log = layout.log("environment", framework)
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
@@ -173,6 +175,7 @@ def _fill(framework: str, home: Path, held: IO[str]) -> None:
     _run(framework, ["-P", "-c", _PIP, str(os.getpid()), *pip, str(lock(framework))], held)
     if (found := packages(framework)) != wanted:
         raise unmade.other(framework, found, wanted)
+    shutil.rmtree(home / _SCRATCH)
     os.sync()  # what the mark vouches for is on the disk before it
     files.write_json(home / _MARK, {"lock": files.sha256(lock(framework)), "packages": wanted})
     console.say(f"environment of {framework}: made in {time.monotonic() - begin:.0f} s")
@@ -182,7 +185,7 @@ def _run(framework: str, words: list[str], held: IO[str]) -> None:
     """Run Python; its progress goes to the terminal, and what it complains of is kept."""
     process = subprocess.Popen(
         [sys.executable, *words],
-        env=_variables(),
+        env=_variables() | {"TMPDIR": str(folder(framework) / _SCRATCH)},
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr.fileno() if sys.stderr.isatty() else subprocess.DEVNULL,
         stderr=subprocess.PIPE,

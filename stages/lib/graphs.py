@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
+from onnx_ir.passes.common import ShapeInferencePass
 
 from stages.lib import errors, files, layout, onnx_header, sparse, weights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 # A protobuf file ends at 2 GiB; well before, weights move to a file of their own.
@@ -116,6 +117,24 @@ def clone(model: ir.Model) -> ir.Model:
         inner = (value for node in graph for value in node.outputs)
         for value in (*graph.inputs, *graph.initializers.values(), *inner):
             value.type = copy.copy(value.type)
+    return made
+
+
+def sized(model: ir.Model, shapes: Mapping[str, Sequence[int | str]]) -> ir.Model:
+    """A copy in which all shapes follow from those of the inputs, as far as ONNX can infer them.
+
+    Args:
+        model: left as it is.
+        shapes: by input; one that is not there keeps its own.
+    """
+    made = clone(model)
+    for value in made.graph.inputs:
+        if value.name and value.name in shapes:
+            value.shape = ir.Shape(shapes[value.name])
+    for node in made.graph:
+        for value in node.outputs:
+            value.shape = None
+    ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(made)
     return made
 
 

@@ -46,4 +46,15 @@ def entry(folder: Path, name: str) -> Any:
         # Last from here on, so that no file of the user's shadows a library's.
         sys.path.remove(beside)
         sys.path.append(beside)
+    if attribute and not hasattr(module, attribute):
+        own = [name for name, value in vars(module).items() if _is_own(value, spec.name)]
+        msg = (
+            f"{file} has no {attribute!r}; it has: {', '.join(own) or 'nothing that can be called'}"
+        )
+        raise AttributeError(msg)
     return getattr(module, attribute) if attribute else module
+
+
+def _is_own(value: Any, module: str) -> bool:
+    """Whether that module made it, and it can be called."""
+    return callable(value) and getattr(value, "__module__", None) == module

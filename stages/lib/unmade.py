@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 import sys
-import tempfile
 from typing import TYPE_CHECKING
 
 from stages.lib import errors, layout
@@ -45,9 +44,8 @@ def error(framework: str, where: Path, said: str) -> errors.EnvironmentUnmadeErr
     if _FULL.search(said):
         # Downloads, and what is unpacked from them, stand on the disk side by side.
         mend = (
-            f"make room (`df -h {where} {tempfile.gettempdir()}`; an environment takes 1 to 3 GB,"
-            f" and as much again while it is made), then {again}; XDG_CACHE_HOME and TMPDIR move"
-            " them"
+            f"make room (`df -h {where}`; an environment takes 1 to 3 GB, and as much again while"
+            f" it is made), or set XDG_CACHE_HOME to a folder on another disk; then {again}"
         )
     elif _UNWRITABLE.search(said):
         mend = f"set XDG_CACHE_HOME to a folder that you may write to (now {where}), then {again}"

@@ -9,14 +9,14 @@ on disk by being folded.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
+import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 from onnxscript.optimizer import fold_constants
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
-
     from stages.passes.api import Context
 
 # The optimizer counts elements; four bytes each is the usual weight.
@@ -27,7 +27,19 @@ EXACT: Final = False
 
 def run(model: ir.Model, context: Context) -> None:
     """Change `model` in place."""
+    logging.getLogger("onnxscript.optimizer").setLevel(logging.ERROR)  # of what it leaves alone
     limit = context.fold_limit_bytes // _BYTES_PER_ELEMENT
-    fold_constants(model, input_size_limit=limit, output_size_limit=limit)
+    fold_constants(
+        model, input_size_limit=limit, output_size_limit=limit, should_fold=_is_quantized_bias
+    )
     # Small ones too: later stages ask of every constant what it holds.
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+
+
+def _is_quantized_bias(node: ir.Node) -> bool | None:
+    """Whether it dequantizes INT32, as ONNX Runtime writes biases and TensorRT takes none.
+
+    None leaves it to the optimizer, which keeps all that dequantizes.
+    """
+    value = node.inputs[0] if node.op_type == "DequantizeLinear" else None
+    return True if value is not None and value.dtype == ir.DataType.INT32 else None

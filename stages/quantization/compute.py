@@ -13,8 +13,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from stages.lib import graphs
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import onnx_ir as ir
 
@@ -28,6 +30,7 @@ MACS_PER_BYTE = 256
 """INT8 multiply-accumulates in the time in which one byte is moved."""
 
 Shape = tuple[int, ...]
+_GATES = {"GRU": 3, "LSTM": 4, "RNN": 1}
 
 
 def macs(model: ir.Model, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
@@ -35,22 +38,23 @@ def macs(model: ir.Model, sizes: Mapping[str, int] | None = None) -> dict[str, i
 
     Args:
         model: a graph whose values have known shapes.
-        sizes: size by symbolic dimension; 1 for any other.
+        sizes: size by symbolic dimension of the inputs, 1 for any other. What is within has the
+            size that ONNX's shape inference derives, and 1 where it derives none.
 
     Returns:
-        A count for each node of the main graph: 0 for all ops but Conv, ConvTranspose, Gemm and
-        MatMul, and where a shape is unknown.
+        A count for each node of the main graph: 0 for all ops but Conv, ConvTranspose, Gemm,
+        MatMul, GRU, LSTM and RNN, and where a shape is unknown.
     """
-    bound = sizes or {}
-    return {node.name or "": _macs(node, bound) for node in model.graph}
+    shapes = _shapes(model, sizes or {})
+    return {node.name or "": _macs(node, shapes) for node in model.graph}
 
 
 def elements(model: ir.Model, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
     """Float values that each node reads and writes, by node name; `sizes` as for `macs`."""
-    bound = sizes or {}
+    shapes = _shapes(model, sizes or {})
     return {
         node.name or "": sum(
-            math.prod(_shape(value, bound) or (0,))
+            math.prod(shapes.get(value.name or "") or (0,))
             for value in (*node.inputs, *node.outputs)
             if value is not None and value.dtype is not None and value.dtype.is_floating_point()
         )
@@ -80,13 +84,14 @@ def estimate(
     }
 
 
-def _macs(node: ir.Node, sizes: Mapping[str, int]) -> int:
-    rule = None if node.domain else _RULES.get(node.op_type)
-    shapes = [_shape(value, sizes) for value in (*node.inputs[:2], node.outputs[0])] if rule else []
-    if rule is None or any(shape is None for shape in shapes):
+def _macs(node: ir.Node, shapes: Mapping[str, Shape]) -> int:
+    if node.domain or node.op_type not in _RULES:
         return 0
-    left, right, out = (shape or () for shape in shapes)  # () only where two vectors meet
-    return rule(node, left, right, out)
+    values = node.inputs[:2] if node.op_type in _GATES else (*node.inputs[:2], node.outputs[0])
+    names = [value.name or "" for value in values if value is not None]
+    if not names or not shapes.keys() >= set(names):
+        return 0
+    return _RULES[node.op_type](node, *(shapes[name] for name in names))
 
 
 def _conv(_: ir.Node, __: Shape, weight: Shape, out: Shape) -> int:
@@ -108,18 +113,51 @@ def _matmul(_: ir.Node, left: Shape, __: Shape, out: Shape) -> int:
     return math.prod(out) * left[-1]
 
 
-_RULES: dict[str, Callable[[ir.Node, Shape, Shape, Shape], int]] = {
+def _recurrent(node: ir.Node, left: Shape, weight: Shape) -> int:
+    # [steps, batch, inputs] (or the batch first) and [directions, gates * hidden, inputs]
+    hidden = weight[1] // _GATES[node.op_type]
+    return left[0] * left[1] * weight[0] * weight[1] * (weight[2] + hidden)
+
+
+_RULES: dict[str, Callable[..., int]] = {
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "Gemm": _gemm,
     "MatMul": _matmul,
+    **dict.fromkeys(_GATES, _recurrent),
 }
 
 
-def _shape(value: ir.Value | None, sizes: Mapping[str, int]) -> Shape | None:
-    """Sizes of all axes; None if the rank is unknown."""
-    if value is None or value.shape is None:
-        return None
-    return tuple(
-        axis if isinstance(axis, int) else sizes.get(axis.value or "", 1) for axis in value.shape
-    )
+def _shapes(model: ir.Model, sizes: Mapping[str, int]) -> dict[str, Shape]:
+    """Sizes of all axes by value of the main graph, for those with a rank."""
+
+    def of(shape: ir.Shape) -> Shape:
+        return tuple(
+            axis if isinstance(axis, int) else sizes.get(axis.value or "", 1) for axis in shape
+        )
+
+    known = {value.name: value.shape for value in _values(model.graph) if value.shape is not None}
+    found = {name or "": of(shape) for name, shape in known.items()}
+    symbols = {
+        axis.value for shape in known.values() for axis in shape if not isinstance(axis, int)
+    }
+    if symbols <= sizes.keys():
+        return found
+    inputs = {
+        value.name or "": found[value.name or ""]
+        for value in model.graph.inputs
+        if value.shape is not None
+    }
+    derived = graphs.sized(model, inputs)
+    return found | {
+        value.name or "": of(value.shape)
+        for value in _values(derived.graph)
+        if value.shape is not None and value.shape.is_static()
+    }
+
+
+def _values(graph: ir.Graph) -> Iterator[ir.Value]:
+    yield from graph.inputs
+    yield from graph.initializers.values()
+    for node in graph:
+        yield from node.outputs

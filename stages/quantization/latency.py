@@ -25,7 +25,7 @@ def read(path: Path) -> dict[str, dict[str, float]]:
         ArtifactError: there is no such file, or it is no latency table.
     """
     mend = (
-        f"`git checkout -- {path}` restores it; or record it again: `make device ENGINE=<engine>`"
+        f"`git checkout -- {path}` restores it; or record it again: `make device ENGINE=...`"
         " for engines of this model, then the `cp` that it names"
     )
     try:
@@ -57,6 +57,6 @@ def demand(
             msg = f"the latency table has no time of {name!r} in {', '.join(lacking)}.{near}"
             raise errors.ArtifactError(
                 msg,
-                mend="`make device ENGINE=<engine>` for engines of this model in these precisions,"
+                mend="`make device ENGINE=...` for engines of this model in these precisions,"
                 " or write `objective: estimate`",
             )

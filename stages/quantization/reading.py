@@ -102,8 +102,8 @@ def shares(model: ir.Model, sizes: Mapping[str, int]) -> dict[str, Any]:
         sizes: size by symbolic dimension; 1 for any other.
 
     Returns:
-        {"layers": {precision: count}, "compute": {precision: share of multiply-accumulates of
-        Conv, ConvTranspose, Gemm and MatMul}, "ops": {precision: {op: count}}}; a precision without
+        {"layers": {precision: count}, "compute": {precision: share of the multiply-accumulates that
+        `compute.macs` counts}, "ops": {precision: {op: count}}}; a precision without
         any of these has no share.
     """
     found = precisions(model.graph)

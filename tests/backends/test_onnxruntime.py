@@ -58,6 +58,14 @@ def test_a_refused_graph(tmp_path: Path) -> None:
         onnxruntime.session(tmp_path / "model.onnx", threads=1)
 
 
+def test_an_opset_of_the_future() -> None:
+    proto = zoo.tiny()
+    proto.opset_import[0].version = 99
+    with pytest.raises(errors.GraphError, match="Opset 99") as caught:
+        onnxruntime.session(proto.SerializeToString(), threads=1)
+    assert caught.value.mend == "export the model again with opset 26 or older"
+
+
 def test_a_node_that_fails_is_named(capfd: pytest.CaptureFixture[str]) -> None:
     assert infer(fixed(), x=zoo.values(2, 4))["y"].shape == (2, 4)
     with pytest.raises(

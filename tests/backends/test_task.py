@@ -83,7 +83,7 @@ def test_a_function_of_the_users(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [
-        ("", "score", r"own\.py:score: AttributeError: .* has no attribute 'score'"),
+        ("", "score", r"own\.py:score: AttributeError: .* has no 'score'"),
         ("def score(: pass", "score", r"own\.py:score: SyntaxError"),
         ("import not_there", "score", "ModuleNotFoundError: No module named 'not_there'"),
     ],

@@ -42,6 +42,19 @@ def test_batch_is_the_batch_whatever_the_exporter_calls_it(called: str | None) -
     assert batching.first_axes(graph(called, MATMUL), INPUTS)["y"] == "batch"
 
 
+def test_batch_is_told_where_the_inference_of_names_ends() -> None:
+    """ONNX's has no name for what a Resize makes, of an axis that it leaves alone."""
+    scales = helper.make_node("Constant", [], ["s"], value_floats=[1.0, 2.0], name="s")
+    model = graph("unk__7", scales, helper.make_node("Resize", ["x", "", "s"], ["y"], name="r"))
+    assert batching.first_axes(model, INPUTS)["y"] == "batch"
+
+
+def test_another_axis_that_varies_is_not_the_batch() -> None:
+    scales = helper.make_node("Constant", [], ["s"], value_floats=[1.0, 1.0], name="s")
+    model = graph("unk__7", scales, helper.make_node("Resize", ["z", "", "s"], ["y"], name="r"))
+    assert batching.first_axes(model, INPUTS)["y"] != "batch"
+
+
 @pytest.mark.parametrize("called", ["unk__7", None])
 def test_length_that_depends_on_the_data_has_another_name_or_none(called: str | None) -> None:
     assert batching.first_axes(graph(called, *NONZERO), INPUTS)["y"] != "batch"

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", TF_ENABLE_ONEDNN_OPTS="0", KERAS_BACKEND="tensorflow")
 
+import h5py
 import keras
 import tensorflow as tf
 from keras import layers
@@ -64,6 +66,22 @@ def attention(x: Tensor) -> Tensor:
     return layers.GlobalAveragePooling2D()(layers.Conv2D(4, 1, activation="gelu")(x))
 
 
+def gated(x: Tensor) -> Tensor:
+    """As in MobileNetV3: numbers are added to what a convolution gives."""
+    x = layers.Conv2D(8, 3, padding="same")(x)
+    gate = layers.Conv2D(8, 1, use_bias=False)(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    x = layers.Multiply()([x, layers.ReLU(6.0)(gate + 3.0) * (1 / 6)])
+    return layers.GlobalAveragePooling2D()(layers.Conv2D(4, 1)(x))
+
+
+def grouped(x: Tensor) -> Tensor:
+    """As in ConvNeXt: a convolution in groups, and dense layers on the channels."""
+    x = layers.Conv2D(8, 3, padding="same")(x)
+    y = layers.LayerNormalization()(layers.Conv2D(8, 3, padding="same", groups=8)(x))
+    x = layers.Add()([x, layers.Dense(8)(layers.Dense(16, activation="gelu")(y))])
+    return layers.GlobalAveragePooling2D()(x)
+
+
 def split(x: Tensor) -> Tensor:
     x = tf.nn.depth_to_space(x, 2)
     first, second = tf.split(x, [1, 2], 3)
@@ -82,7 +100,7 @@ def saved(
 
 def nets(root: Path) -> None:
     image = (12, 12, 3)
-    for function in (plain, residual, upsample, depthwise, flatten, attention):
+    for function in (plain, residual, upsample, depthwise, flatten, attention, gated, grouped):
         x = keras.Input(image, name="image")
         keras.Model(x, function(x)).export(str(root / function.__name__), verbose=False)
     saved(
@@ -111,6 +129,24 @@ def pairs(root: Path) -> None:
     model.save(root / "pair.keras")
     keras.Model({"right": right, "left": left}, {"b": total, "a": right}).save(root / "named.keras")
     model.save(root / "pair.h5")
+    scaled = layers.Normalization(mean=[1.0, 2.0, 3.0, 4.0], variance=[4.0] * 4)
+    keras.Model([right, left], layers.Add()([left, scaled(right)])).save(root / "scaled.keras")
+
+
+def others(root: Path) -> None:
+    """No image, or one in another layout."""
+    chain = keras.Sequential([keras.Input((4,), name="x"), layers.Dense(3), layers.ReLU()])
+    chain.save(root / "chain.keras")
+    chain.save(root / "chain.h5")
+    x = keras.Input((5, 4), name="x")
+    y = layers.Bidirectional(layers.GRU(3, return_sequences=True))(x)
+    y = layers.Dense(2)(layers.MultiHeadAttention(2, 3)(y, y))
+    keras.Model(x, y).export(str(root / "sequence"), verbose=False)
+    image = tf.TensorSpec([None, 3, 8, 8], tf.float32, name="image")
+    kernel = tf.random.normal([3, 3, 3, 4])
+    nchw = {"strides": 1, "padding": "SAME", "data_format": "NCHW"}
+    saved(root / "first", lambda image: {"y": tf.nn.conv2d(image, kernel, **nchw)}, image)
+    keras.Model(x, layers.Dense(2, dtype="bfloat16")(x)).export(str(root / "halved"), verbose=False)
 
 
 def signatures(root: Path) -> None:
@@ -184,9 +220,22 @@ def writing(root: Path) -> None:
     begun.unlink(missing_ok=True)
 
 
+def older(root: Path) -> None:
+    """As Keras 2 wrote it, with an argument that Keras 3 has no more; and weights alone."""
+    shutil.copy(root / "pair.h5", root / "older.h5")
+    with h5py.File(root / "older.h5", "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        for layer in config["config"]["layers"]:
+            layer["config"]["time_major"] = False
+        file.attrs.update(keras_version="2.15.0", model_config=json.dumps(config))
+    keras.models.load_model(root / "chain.keras").save_weights(root / "alone.weights.h5")
+    spec = tf.TensorSpec([None, 4], tf.float32, name="x")
+    saved(root / "random", lambda x: {"y": tf.nn.dropout(x, 0.5)}, spec)
+
+
 def main(root: Path) -> None:
     keras.utils.set_random_seed(0)
-    for make in (nets, pairs, signatures, odd, writing):
+    for make in (nets, pairs, others, signatures, odd, older, writing):
         make(root)
     shutil.rmtree(root / "without" / "variables")
 

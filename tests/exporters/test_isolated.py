@@ -153,9 +153,7 @@ def tiny(project: Project) -> Project:
     return project
 
 
-def run(
-    python: Path, entry: str, *, minor: str = pins.python_minor(), **changes: Any
-) -> isolated.Exported:
+def run(python: Path, entry: str, **changes: Any) -> isolated.Exported:
     order = Order(
         source=Path("models/tiny/source"),
         entry=entry,
@@ -163,15 +161,18 @@ def run(
         outputs=["logits"],
         opset=None,
     )
+    environment = isolated.Environment(
+        framework="tiny",
+        interpreter=python,
+        pins=changes.pop("pins", {"numpy": np.__version__}),
+        python=changes.pop("minor", pins.python_minor()),
+    )
     given: dict[str, Any] = {
-        "pins": {"numpy": np.__version__},
         "limits": LIMITS,
         "key": "models.tiny",
         "log": layout.log("export", "tiny"),
     }
-    return isolated.export(
-        "tiny", python, order, BATCHES, Path("graph"), python=minor, **(given | changes)
-    )
+    return isolated.export(environment, order, BATCHES, Path("graph"), **(given | changes))
 
 
 def ended(process: int) -> bool:

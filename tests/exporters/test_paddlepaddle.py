@@ -239,7 +239,7 @@ def test_damaged_and_wrong_files(
         ("dtype", r"program: +x float32 .*\n.* x float16", "models.<m>.inputs"),
         ("rank", r"program: +x .*\n.* x float32 \['batch', 3, 64\]", "models.<m>.inputs"),
         ("batch", r"program: +x float32 \[4, 3, 8, 8\]", "models.<m>.inputs"),
-        ("static", r"program: +x float32 \[-1, 3, 8, 8\]", "models.<m>.inputs"),
+        ("static", r"program: +x float32 \[-1, 3, 8, 8\]", "word, such as batch, for each -1"),
         ("outputs", r"program: +\S+ float32 \[4, 5\], \S+ float32 \[4, 5\]\n.* y$", "outputs"),
         ("elsewhere", r"other/w.pdiparams is missing: the program has 8", "source.weights"),
     ],

@@ -40,6 +40,7 @@ def write(folder: Path, body: str, *, init: str = "") -> Path:
         f"        {init or 'pass'}\n"
         f"    def forward(self, {body}\n"
         "def load():\n"
+        "    torch.manual_seed(7)\n"
         "    return Net()\n"
     )
     return source
@@ -146,7 +147,7 @@ def refused(source: Path, message: str, outputs: list[str] | None = None) -> str
     ("code", "message"),
     [
         (None, r"source/model\.py:load could not be loaded: FileNotFoundError"),
-        ("lode = 1", "could not be loaded: AttributeError: .* has no attribute 'load'"),
+        ("lode = 1", r"could not be loaded: AttributeError: model\.py has no 'load'; it has:"),
         ("def load(: pass", "could not be loaded: SyntaxError"),
         ("def load(): raise OSError('no weights')", "could not be loaded: OSError: no weights"),
         ("def load(): raise SystemExit(3)", "could not be loaded: SystemExit: 3"),
@@ -226,6 +227,13 @@ def test_more_outputs_than_declared_break_the_contract(tmp_path: Path) -> None:
     pytorch.export(order(source, ["y"]), FEED, tmp_path / "out")
     with pytest.raises(errors.SourceModelError, match=r"model: +y, \w+\n +params.yaml: y"):
         contract.check(graphs.load(tmp_path / "out"), X, ["y"], "models.m")
+
+
+@pytest.mark.parametrize("declared", [["y"], ["alpha", "zed"]])
+def test_a_dictionary_has_names_for_its_outputs(tmp_path: Path, declared: list[str]) -> None:
+    source = write(tmp_path, "x): return {'zed': x * 2, 'none': None, 'alpha': x + 1}")
+    with pytest.raises(errors.SourceModelError, match=r"model: +zed, alpha\n +params.yaml: "):
+        pytorch.export(order(source, declared), FEED, tmp_path / "out")
 
 
 def test_a_module_that_fails_on_the_probe_samples(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +120,24 @@ def test_weights_that_do_not_fit(source: Path) -> None:
     assert told.what.endswith("\n  shapes differ: a.weight [5, 4] instead of [5, 3]")
 
 
+def test_forgotten_weights(source: Path) -> None:
+    said = r"source/model.py:Net are random: with another seed it has other a.weight, a.bias, b.w"
+    with pytest.raises(errors.SourceModelError, match=said) as raised:
+        pytorch.export(order(source), FEED, source.parent / "out")
+    assert "name their file in models.<m>.source.weights" in raised.value.mend
+    assert not (source.parent / "out").exists()
+
+
+def test_weights_that_the_entry_loads_are_not_taken_for_random(source: Path) -> None:
+    """Drawn, then overwritten; and a NaN is equal to itself here."""
+    expected = net(source)
+    torch.save(expected.state_dict(), source / "net.pt")
+    code = "def load():\n    net = Net()\n    net.register_buffer('nan', torch.tensor(torch.nan))\n"
+    code += f"    net.load_state_dict(torch.load({str(source / 'net.pt')!r}), strict=False)\n"
+    (source / "model.py").write_text(f"{CODE}\n{code}    return net\n")
+    same(order(source, "model.py:load"), expected)
+
+
 def test_a_checkpoint_with_more_than_weights(source: Path) -> None:
     torch.save({"epoch": 3, "state_dict": net(source).state_dict()}, source / "w.ckpt")
     told = refused(order(source, weights="w.ckpt"), "holds a dict with epoch, state_dict, not tens")
@@ -158,6 +177,15 @@ def test_a_pickled_checkpoint_needs_trust(source: Path) -> None:
     assert not mark.exists()
     same(order(source, weights="w.pt", trusted=trusts(source, "w.pt")), module)
     assert mark.exists()
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
+def test_a_bare_pickle_is_refused_without_torchs_advice(source: Path) -> None:
+    mark = source.parent / "mark"
+    (source / "w.pt").write_bytes(pickle.dumps(Touch(mark)))
+    told = refused(order(source, weights="w.pt"), r"source/w\.pt is a pickle of more than tensors")
+    assert told.what.endswith("is not trusted")
+    assert not mark.exists()
 
 
 def test_a_trust_of_other_bytes(source: Path) -> None:
@@ -230,6 +258,26 @@ def test_the_users_own_loads_are_held_to_it_too(source: Path, call: str) -> None
         refused(wanted, "could not be loaded: UnpicklingError")
     else:
         assert pytorch.load(wanted)(FEED)["y"].shape == (4, 2)
+
+
+def test_a_file_that_the_code_names_in_full_is_told_by_the_folder(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(nn.Linear(3, 2), source / "net.bin")
+    code = f"import torch\ndef load(): return torch.load({str(source / 'net.bin')!r})\n"
+    (source / "own.py").write_text(code)
+    monkeypatch.chdir(source.parent)
+    wanted = order(Path("source"), "own.py:load")
+    refused(wanted, r"^source/net\.bin is a pickle of more than tensors")
+
+
+def test_code_that_lacks_a_package(source: Path) -> None:
+    (source / "own.py").write_text("import no_such_package\n")
+    told = refused(order(source, "own.py:load"), "No module named 'no_such_package'")
+    assert "install the package into .venv" in told.mend
+    (source / "own.py").write_text("import mindspore\n")
+    told = refused(order(source, "own.py:load"), "No module named 'mindspore'")
+    assert told.mend.endswith("mindspore model, set models.<m>.source.framework to that")
 
 
 def test_bytes_in_memory_have_no_digest(source: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import pickle
 import sys
 import warnings
@@ -137,6 +138,31 @@ def test_a_file_that_is_no_program(tmp_path: Path, cut: int) -> None:
     path = save(tmp_path) / "net.pt2"
     path.write_bytes(path.read_bytes()[:cut])
     refused(order(path.parent, ["b"]), r"net\.pt2 is no archive of torch\.export\.save, or is dam")
+
+
+def test_a_program_without_one_of_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path) / "net.pt2"
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            if not name.endswith("weight_0"):
+                archive.writestr(name, data)
+    warned: list[str] = []
+    monkeypatch.setattr(logging.getLogger("torch.export"), "handlers", [Collect(warned)])
+    refused(order(path.parent, ["b"]), r"could not be loaded: .*weight_0")
+    assert not warned, "torch's traceback"
+
+
+class Collect(logging.Handler):
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__()
+        self.lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
 
 
 class Touch:

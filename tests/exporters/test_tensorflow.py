@@ -28,6 +28,7 @@ ROOT = HERE.parents[1]
 DIGITS = ROOT / "models" / "digits-tensorflow"
 IMAGE = {"image": {"dtype": "float32", "shape": ["batch", 3, 12, 12]}}
 VECTOR = {"x": {"dtype": "float32", "shape": ["batch", 4]}}
+SERIES = {"x": {"dtype": "float32", "shape": ["batch", 5, 4]}}
 PAIR = dict.fromkeys(("left", "right"), VECTOR["x"])
 
 
@@ -35,6 +36,7 @@ def run(*words: str | Path, seed: str = "0") -> None:
     """Run a script with the exporter's interpreter."""
     python = environments.interpreter("tensorflow", {})
     variables = {"PATH": os.environ["PATH"], "PYTHONHASHSEED": seed, "HOME": str(words[-1])}
+    variables["TF_ENABLE_ONEDNN_OPTS"] = "0"  # as in the exporter: oneDNN has kernels for NCHW
     done = subprocess.run(
         [python, "-s", "-B", *words], env=variables, capture_output=True, text=True, check=False
     )
@@ -60,6 +62,7 @@ def net(name: str, opset: int) -> dict[str, Any]:
 NETS = {
     "plain": (0, 1), "residual": (0, 1), "upsample": (2, 2), "depthwise": (0, 1),
     "flatten": (1, 1), "attention": (2, 3), "split": (2, 2), "one": (0, 1), "three": (0, 0),
+    "gated": (5, 5), "grouped": (2, 3),
 }  # fmt: skip
 OPSETS = (17, 18)
 OTHERS = {
@@ -82,6 +85,11 @@ GOOD = {
     "pair": case("pair.keras", PAIR, ["clipped", "total"]),
     "pair-h5": case("pair.h5", PAIR, ["total", "clipped"]),
     "named": case("named.keras", PAIR, ["a", "b"]),
+    "scaled": case("scaled.keras", PAIR, ["y"]),
+    "chain": case("chain.keras", VECTOR, ["y"]),
+    "chain-h5": case("chain.h5", VECTOR, ["y"]),
+    "sequence": case("sequence", SERIES, ["y"]),
+    "first": case("first", image("batch", 3, 8, 8), ["y"], channels_first=[]),
     "signature": case("several:triple", VECTOR, ["y"]),
     "unread": case("unread", {"unread": VECTOR["x"], **VECTOR}, ["y"]),
     "old": case("old", VECTOR, ["y"]),
@@ -220,6 +228,31 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         r"tf2onnx 1\.17\.\d, opset 17 does not know:\n  Lgamma at \S+\n  Digamma at \S+",
         "other operators",
     ),
+    "unknown-newest": (
+        case("unknown", VECTOR, ["y"], opset=18),
+        "opset 18 does not know",
+        r"those that it knows\)$",  # no higher opset
+    ),
+    "halved": (
+        case("halved", SERIES, ["y"]),
+        r"computes in bfloat16, .*\n  \w+ at \S+",
+        "save it in float32",
+    ),
+    "random": (
+        case("random", VECTOR, ["y"]),
+        r"draws random numbers .*\n  RandomUniform\w* at \S+",
+        "no dropout",
+    ),
+    "older": (
+        case("older.h5", PAIR, ["total", "clipped"]),
+        r"older.h5 of Keras 2\.15\.0 could not be loaded by Keras 3\S+: .*time_major",
+        r"where it was made, and write model.export",
+    ),
+    "weights-alone": (
+        case("alone.weights.h5", VECTOR, ["y"]),
+        "could not be loaded by Keras .*No model config",
+        "weights alone",
+    ),
     "counting": (
         case("counting", VECTOR, ["y"]),
         r"changes variables .*\n  AssignAddVariableOp at",
@@ -262,7 +295,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "mine": (
         case("mine.keras", VECTOR, ["y"]),
-        r"could not be loaded by Keras .*Mine",
+        r"could not be loaded by Keras \S+: [^.]*Could not locate class 'Mine'$",
         r"model.export\(<folder>\) there",
     ),
 }
@@ -363,6 +396,7 @@ def test_the_graph_computes_what_the_source_does(answers: Answers, name: str) ->
     proto = same(answers, name)
     wanted = [spec["shape"] for spec in GOOD[name]["inputs"].values()]
     assert [shape(value) for value in proto.graph.input] == wanted
+    assert shape(proto.graph.output[0])[0] == next(iter(wanted))[0]
 
 
 @pytest.mark.parametrize("name", REFUSED)

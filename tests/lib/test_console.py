@@ -114,6 +114,21 @@ def test_a_known_failure_is_a_paragraph(
     assert max(map(len, shown.err.splitlines())) <= 100
 
 
+def test_a_failure_names_the_model_or_engine_that_was_given(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    what, mend = "models.<m>.source of <e>", "look at models/<model>, or dvc repro build@<engine>"
+    error = errors.GraphError(what, mend=mend)
+    console.guarded("demo", raising(error), debug=False, given={"model": "digits"})
+    shown = capsys.readouterr().err
+    assert "demo: models.digits.source of <e>\n" in shown
+    assert "To mend it: look at models/digits, or dvc repro build@<engine>\n" in shown
+    console.guarded("demo", raising(error), debug=False, given={"engine": "fast"})
+    shown = capsys.readouterr().err
+    assert "demo: models.<m>.source of fast\n" in shown
+    assert "build@fast\n" in shown
+
+
 def test_debug_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     error = errors.GraphError("what failed", mend="`do this`")
     assert console.guarded("demo", raising(error), debug=True) == 8

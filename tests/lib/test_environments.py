@@ -144,6 +144,7 @@ def test_one_that_is_not_whole_is_made_anew(cache: Path, damage: str) -> None:
     assert environments.ready(FRAMEWORK)
     assert imports(python, "small_one, small_two")
     assert not (home / "half-made").exists()
+    assert not (home / "tmp").exists()
     assert left(cache) == [home.name]
 
 
@@ -179,11 +180,13 @@ def gone(place: Path) -> bool:
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
 @pytest.mark.parametrize("there", ["pyvenv.cfg", "lib/python*/site-packages/large/*"])
 def test_killed_at_any_moment_it_is_made_anew(
-    cache: Path, there: str, sent: signal.Signals
+    cache: Path, tmp_path: Path, there: str, sent: signal.Signals
 ) -> None:
     lock("small-one==1.0", "small-two==1.0", "large==1.0")
     home = environments.folder(FRAMEWORK)
-    killed = start()
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    killed = start(TMPDIR=str(scratch))
     for _ in range(3000):
         if next(home.glob(there), None):
             break
@@ -195,6 +198,7 @@ def test_killed_at_any_moment_it_is_made_anew(
     assert gone(cache), users(cache)  # pip, and the pip that it starts
     if there == "pyvenv.cfg":  # early enough to tell
         assert not list(home.rglob("large-1.0.dist-info/RECORD")), "it went on to the end"
+    assert not list(scratch.iterdir()), "pip left what it had unpacked"
     if sent == signal.SIGINT:
         assert left(cache) == []
     (home / "half-made").parent.mkdir(parents=True, exist_ok=True)
@@ -287,8 +291,8 @@ def test_full_disk(cache: Path) -> None:
     lock("large==1.0")
     try:
         error = refused("No space left on device")
-        assert f"`df -h {cache} " in error.mend
-        assert "XDG_CACHE_HOME and TMPDIR move them" in error.mend
+        assert f"make room (`df -h {cache}`; " in error.mend
+        assert "or set XDG_CACHE_HOME to a folder on another disk" in error.mend
         assert left(cache) == []
         subprocess.run(["mount", "-o", "remount,size=64m", str(cache)], check=True)
         environments.make(FRAMEWORK)

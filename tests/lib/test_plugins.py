@@ -72,7 +72,7 @@ def test_without_a_name_the_module_itself_is_the_entry(folder: Path) -> None:
 def test_what_is_not_there(folder: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"other\.py"):
         plugins.entry(folder, "other.py:load")
-    with pytest.raises(AttributeError, match="has no attribute 'lode'"):
+    with pytest.raises(AttributeError, match=r"model\.py has no 'lode'; it has: Config, load"):
         plugins.entry(folder, "model.py:lode")
 
 

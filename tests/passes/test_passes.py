@@ -107,6 +107,27 @@ def test_constants_are_folded_and_lifted() -> None:
     np.testing.assert_array_equal(stem.numpy(), 2 * numpy_helper.to_array(raw))
 
 
+def test_a_quantized_bias_is_folded_and_a_quantized_weight_is_not() -> None:
+    proto = zoo.model(
+        [
+            zoo.node("DequantizeLinear", ["w", "scale"], ["weight"]),
+            zoo.node("DequantizeLinear", ["b", "scale"], ["bias"]),
+            zoo.node("Gemm", ["x", "weight", "bias"], ["y"]),
+        ],
+        [zoo.face("x", "n", 2)],
+        [zoo.face("y", "n", 3)],
+        [
+            zoo.const("w", [[1, -2, 3], [4, 5, -6]], np.int8),
+            zoo.const("b", [1000, -2000, 3], np.int32),
+            zoo.const("scale", 0.25),
+        ],
+    )
+    model, (change,) = run(proto, "fold-constants")
+    assert change["removed"] == {"DequantizeLinear": 1}
+    assert [item.op_type for item in model.graph] == ["DequantizeLinear", "Gemm"]
+    same(model, proto, {"x": zoo.values(4, 2)})
+
+
 def test_constant_nodes_of_every_size_become_initializers() -> None:
     proto = zoo.model(
         [

@@ -53,7 +53,36 @@ def test_other_ops_and_unknown_shapes_count_nothing() -> None:
     for item in graph.graph:
         for value in item.outputs:
             value.shape = None
-    assert set(compute.macs(graph).values()) == {0}
+    assert set(compute.macs(graph, {"batch": 1}).values()) == {0}
+
+
+@pytest.mark.parametrize(("op", "gates"), [("RNN", 1), ("GRU", 3), ("LSTM", 4)])
+def test_recurrent_layers_count_both_products_of_each_step(op: str, gates: int) -> None:
+    weights = [zoo.weight("w", 2, gates * 6, 5), zoo.weight("r", 2, gates * 6, 6)]
+    item = zoo.node(
+        op, ["x", "w", "r"], ["", "y"], name="it", hidden_size=6, direction="bidirectional"
+    )
+    made = zoo.model([item], [zoo.face("x", 7, "n", 5)], [zoo.face("y", 2, "n", 6)], weights)
+    assert compute.macs(zoo.typed(made), {"n": 3})["it"] == 7 * 3 * 2 * gates * 6 * (5 + 6)
+
+
+def test_sizes_within_follow_from_those_of_the_inputs() -> None:
+    """Exporters name the sizes within a graph as they like, and often not at all."""
+    nodes = [
+        zoo.node("Conv", ["x", "k"], ["h"], name="conv", strides=[2, 2], pads=[1] * 4),
+        zoo.node("Reshape", ["h", "rows"], ["flat"], name="reshape"),
+        zoo.node("MatMul", ["flat", "w"], ["y"], name="product"),
+    ]
+    constants = [
+        zoo.weight("k", 4, 3, 3, 3),
+        zoo.weight("w", 4, 10),
+        zoo.const("rows", [-1, 4], np.int64),
+    ]
+    face = zoo.face("x", "n", 3, "high", "wide")
+    graph = zoo.typed(zoo.model(nodes, [face], [zoo.face("y", "unk__1", 10)], constants))
+    found = compute.macs(graph, {"n": 2, "high": 16, "wide": 8})
+    assert found == {"conv": 2 * 4 * 8 * 4 * 27, "reshape": 0, "product": 2 * 8 * 4 * 4 * 10}
+    assert "unk" in str(graph.graph.outputs[0].shape)
 
 
 def test_a_dimension_without_a_size_is_one() -> None:

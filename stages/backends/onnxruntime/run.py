@@ -9,6 +9,7 @@ depends on the graph and the samples alone.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -69,10 +70,10 @@ def session(graph: Path | bytes, *, threads: int, packing: bool = True) -> Any:
     except Exception as error:  # its exceptions share no base class
         name = "a graph made from it" if isinstance(graph, bytes) else str(graph)
         msg = f"ONNX Runtime refuses {name}: {str(error).strip()}"
-        raise errors.GraphError(
-            msg,
-            mend="look at the named node in the source model; opset and types must be valid ONNX",
-        ) from None
+        mend = "look at the named node in the source model; opset and types must be valid ONNX"
+        if newest := re.search(r"is till opset (\d+)", msg):
+            mend = f"export the model again with opset {newest[1]} or older"
+        raise errors.GraphError(msg, mend=mend) from None
 
 
 def lacking(graph: Path, model: ir.Model, *, threads: int) -> str:

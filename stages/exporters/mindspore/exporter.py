@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def export(order: Order, example: Arrays, folder: Path) -> None:
     """Compile the network that the entry returns; see `stages/exporters/api.py`."""
     load(order)(example)  # what fails eagerly says so better than the compiler does
+    network.refuse_random(order)
     path = tracing.trace(order, example)
     onnx_file.finish(path, order)
     shutil.move(path.parent, folder)

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mindspore
+import numpy as np
 from mindspore import Tensor, nn
 
 from stages.exporters.mindspore import reasons
@@ -16,9 +18,6 @@ from stages.lib import errors, plugins
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
-
-    import numpy as np
 
     from stages.exporters.api import Order
 
@@ -40,19 +39,53 @@ def load(order: Order) -> Any:
             checkpoint, or its `construct()` takes other arguments than `order` declares.
     """
     _settle(order.threads)
-    mindspore.set_seed(0)  # the same network each time it is loaded
     where = f"{order.source}/{order.entry}"
-    try:
-        net = plugins.entry(order.source, order.entry)()
-    except Exception as error:
-        raise _unloadable(where, error) from error
-    if not isinstance(net, nn.Cell):
-        msg = f"{where} returned a {type(net).__name__}, not a mindspore.nn.Cell"
-        raise errors.SourceModelError(msg, mend="return the network itself")
+    net = _make(order, where, seed=0)  # the same network each time it is loaded
     if order.weights is not None:
         _fill(net, order.source / order.weights, where)
     _check_arguments(net, order, where)
     return net.set_train(False)
+
+
+def refuse_random(order: Order) -> None:
+    """See that an entry which brings its own weights does not draw them.
+
+    One seed would take a forgotten checkpoint through every later check.
+
+    Raises:
+        SourceModelError: under another seed the entry gives other parameters.
+    """
+    if order.weights is not None:
+        return
+    where = f"{order.source}/{order.entry}"
+    first, second = (_values(_make(order, where, seed=seed)) for seed in (0, 1))
+    if drawn := [name for name, value in first.items() if not _equal(value, second.get(name))]:
+        msg = f"the weights of {where} are random: with another seed it has other {_listed(drawn)}"
+        mend = (
+            "name the checkpoint in models.<m>.source.weights, or load it in the entry; if they"
+            " shall be random, call mindspore.set_seed in the entry"
+        )
+        raise errors.SourceModelError(msg, mend=mend)
+
+
+def _make(order: Order, where: str, *, seed: int) -> Any:
+    mindspore.set_seed(seed)
+    try:
+        net = plugins.entry(order.source, order.entry)()
+    except (Exception, SystemExit) as error:
+        raise _unloadable(where, error) from error
+    if not isinstance(net, nn.Cell):
+        msg = f"{where} returned a {type(net).__name__}, not a mindspore.nn.Cell"
+        raise errors.SourceModelError(msg, mend="return the network itself")
+    return net
+
+
+def _values(net: Any) -> dict[str, Any]:
+    return {one.name: one.float().asnumpy() for one in net.get_parameters()}
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return other is not None and np.array_equal(one, other, equal_nan=True)
 
 
 def run(net: Any, values: list[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
@@ -83,8 +116,9 @@ def _leaves(found: Any) -> list[Any]:
     return [found]
 
 
-def _unloadable(where: str, error: Exception) -> errors.SourceModelError:
+def _unloadable(where: str, error: BaseException) -> errors.SourceModelError:
     msg = f"{where} could not be loaded: {reasons.of(error)}"
+    file = where.rpartition(":")[0]
     mend = (
         "make the entry an nn.Cell class, or a function that returns one, without arguments;"
         " source.weights names its checkpoint"
@@ -96,6 +130,11 @@ def _unloadable(where: str, error: Exception) -> errors.SourceModelError:
         mend = (
             f"let the entry do without {name}, copy it into {where.rpartition('/')[0]}, or pin it"
             " in requirements/export-mindspore.in (`make lock`, `make envs`)"
+        )
+    elif line := reasons.line(error, Path(file)):
+        mend = (
+            f"correct line {line} of {file}, or what it needs;"
+            f" `$(python -m stages.envs mindspore --interpreter) -i {file}` runs it by hand"
         )
     return errors.SourceModelError(msg, mend=mend)
 

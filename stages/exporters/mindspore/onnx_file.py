@@ -26,15 +26,27 @@ def finish(path: Path, order: Order) -> None:
     """
     model = onnx.load(path, load_external_data=False)
     model.graph.name = order.entry.rpartition(":")[2]  # it was numbered
+    _shorten_sizes(model.graph)
     _part_outputs(model.graph)
     _open_outputs(model)
     onnx.save(model, path)
     try:
         checker.check_model(path, full_check=True)
     except (checker.ValidationError, shape_inference.InferenceError) as error:
-        msg = f"{reasons.EXPORTER} wrote a graph of {order.entry} that is not valid ONNX: {error}"
+        first = str(error).partition("\n")[0]  # the rest follows from it
+        msg = f"{reasons.EXPORTER} wrote a graph of {order.entry} that is not valid ONNX: {first}"
         mend = "let construct() compute that by another op, or report it to MindSpore"
         raise errors.SourceModelError(msg, mend=mend) from error
+
+
+def _shorten_sizes(graph: onnx.GraphProto) -> None:
+    """ConvTranspose has `output_shape` without batch and channels; MindSpore writes them too."""
+    ranks = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
+    for node in graph.node:
+        for attribute in node.attribute:
+            sizes = node.op_type == "ConvTranspose" and attribute.name == "output_shape"
+            if sizes and len(attribute.ints) == ranks.get(node.input[1]):
+                del attribute.ints[:2]
 
 
 def _part_outputs(graph: onnx.GraphProto) -> None:

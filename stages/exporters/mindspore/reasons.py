@@ -20,7 +20,7 @@ _LIBRARY = Path(mindspore.__file__).parent
 EXPORTER = f"mindspore.onnx.export (MindSpore {mindspore.__version__})"
 
 
-def of(error: Exception) -> str:
+def of(error: BaseException) -> str:
     """Its cause, and where in the user's own code that is."""
     said = f"\n{error}"
     cause, *sections = _HEADING.split(said)
@@ -29,7 +29,7 @@ def of(error: Exception) -> str:
     return f"{type(error).__name__}: " + "\n".join(lines[:_LINES]) + _line(error)
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     """The line of the user's own construct() that raised it, if one ran."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [
@@ -38,6 +38,13 @@ def _line(error: Exception) -> str:
         if frame.name == "construct" and _LIBRARY not in Path(frame.filename).parents
     ]
     return f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
+
+
+def line(error: BaseException, file: Path) -> int | None:
+    """The last line of a file of the user's that ran before it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [one.lineno for one in frames if Path(one.filename).resolve() == file.resolve()]
+    return own[-1] if own else None
 
 
 def unknown_op(error: Exception) -> str | None:

@@ -112,7 +112,10 @@ def _differ(what: str, found: list[Face], wanted: list[str]) -> errors.SourceMod
         f"the program's {what} are not what params.yaml says\n"
         f"  program:     {', '.join(map(str, found))}\n  params.yaml: {', '.join(wanted)}"
     )
-    return errors.SourceModelError(msg, mend=f"set models.<m>.{what} to what the program has")
+    mend = f"set models.<m>.{what} to what the program has"
+    if what == "inputs" and any(size < 0 for face in found for size in face.shape):
+        mend += ", with a word, such as batch, for each -1"
+    return errors.SourceModelError(msg, mend=mend)
 
 
 def _predictor(order: Order, program: Program) -> Any:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 def export(order: Order, example: Arrays, folder: Path) -> None:
     """Trace what the entry means; see `stages/exporters/api.py`."""
-    model = tracing.trace(loading.load(order), order, example)
+    source = loading.load(order)
+    loading.refuse_random(source, order)
+    model = tracing.trace(source, order, example)
     canonical.apply(model, order)  # before it is written, so that it is written once
     graphs.save(model, folder)
 

@@ -1,13 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The enginery authors
 # SPDX-License-Identifier: Apache-2.0
-"""The inputs that params.yaml declares, against those that a module or a program takes.
+"""Inputs and outputs that params.yaml declares, against those of a module or a program.
 
-They go in by position. What does not fit is told here, before torch says it in its own words.
+They go by position. What does not fit is told here, before torch says it in its own words.
 """
 
 from __future__ import annotations
 
 import inspect
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -65,6 +66,27 @@ def check_program(program: torch.export.ExportedProgram, order: Order) -> None:
                 )
                 mend = _AGAIN.format(axis=axis, name=size, size=found)
                 raise errors.SourceModelError(msg, mend=mend)
+
+
+def check_outputs(program: torch.export.ExportedProgram, order: Order) -> None:
+    """Compare number and names with the keys of a flat dictionary, if that is what comes out.
+
+    Raises:
+        SourceModelError: there are too many or too few, or they have another order.
+    """
+    spec, values = program.call_spec.out_spec, program.graph_signature.user_outputs
+    if spec is None or spec.type not in (dict, OrderedDict) or len(spec.context) != len(values):
+        return
+    # None is not exported.
+    names = [str(key) for key, value in zip(spec.context, values, strict=True) if value is not None]
+    if len(names) == len(order.outputs) and sorted(names) != sorted(order.outputs):
+        return  # other names
+    if names != order.outputs:
+        msg = (
+            "outputs come by position, and params.yaml has not those of the model's dictionary\n"
+            f"  model:       {', '.join(names)}\n  params.yaml: {', '.join(order.outputs)}"
+        )
+        raise errors.SourceModelError(msg, mend="set models.<m>.outputs to what the model has")
 
 
 def _shape(program: torch.export.ExportedProgram, name: Any) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import warnings
 from pathlib import Path
@@ -24,6 +25,16 @@ if TYPE_CHECKING:
 Source = torch.nn.Module | torch.export.ExportedProgram
 _PROGRAM = ".pt2"
 _MOST = 10
+_OTHERS = {
+    "keras": "tensorflow",
+    "mindspore": "mindspore",
+    "paddle": "paddlepaddle",
+    "tensorflow": "tensorflow",
+}
+_ENTRY = (
+    "correct the code: an entry is a function that returns the module, or its class, and is called"
+    " without arguments, on the CPU"
+)
 
 
 def load(order: Order) -> Source:
@@ -44,9 +55,50 @@ def load(order: Order) -> Source:
     return module.eval()
 
 
+def refuse_random(source: Source, order: Order) -> None:
+    """See that code which brings its own weights does not draw them.
+
+    One seed would take a forgotten checkpoint through every later check.
+
+    Raises:
+        SourceModelError: under another seed the entry gives other parameters or buffers.
+    """
+    if order.weights is not None or isinstance(source, torch.export.ExportedProgram):
+        return
+    if ":" not in order.entry:
+        return
+    torch.manual_seed(1)
+    with trust.guarding(order):
+        other = dict(_tensors(_from_code(order)))
+    drawn = [name for name, tensor in _tensors(source) if not _equal(tensor, other.get(name))]
+    if drawn:
+        more = f" and {len(drawn) - _MOST} more" if len(drawn) > _MOST else ""
+        msg = (
+            f"the weights of {order.source.as_posix()}/{order.entry} are random: with another seed"
+            f" it has other {', '.join(drawn[:_MOST])}{more}"
+        )
+        mend = (
+            "name their file in models.<m>.source.weights, or load them in the entry; if they shall"
+            " be random, call torch.manual_seed in the entry"
+        )
+        raise errors.SourceModelError(msg, mend=mend)
+
+
+def _tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor | None) -> bool:
+    if other is None or one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    same = (one == other) | (one.isnan() & other.isnan())
+    return bool(same.all())
+
+
 def _from_code(order: Order) -> torch.nn.Module:
     where = f"{order.source.as_posix()}/{order.entry}"
-    with telling(where, "make the entry a module's class, or a function that returns a module"):
+    with telling(where, _ENTRY):
         module = plugins.entry(order.source, order.entry)()
     if not isinstance(module, torch.nn.Module):
         msg = f"{where} returned a {type(module).__name__}, not a torch.nn.Module"
@@ -75,7 +127,7 @@ def _program(order: Order) -> torch.export.ExportedProgram:
     if order.weights is not None:
         msg = f"{order.path} has its weights in it, and models.<m>.source.weights is given"
         raise errors.SourceModelError(msg, mend="set models.<m>.source.weights to null")
-    with telling(f"{order.path}", mend):
+    with telling(f"{order.path}", mend), _reasoned():
         return torch.export.load(order.path)
 
 
@@ -93,7 +145,9 @@ def _fill(module: torch.nn.Module, path: Path) -> None:
         raise errors.SourceModelError(msg, mend="save module.state_dict() alone")
     if faults := list(_faults(module.state_dict(), state)):
         msg = "\n  ".join([f"{path} does not fit the module", *faults])
-        raise errors.SourceModelError(msg, mend="save the state_dict() of this very module")
+        raise errors.SourceModelError(
+            msg, mend="save the state_dict() of this very module, not of one around it"
+        )
     module.load_state_dict(state, strict=False)  # strictly, but for tensors under two names
 
 
@@ -129,9 +183,34 @@ def telling(where: str, mend: str) -> Iterator[None]:
         said = str(error).replace(f"{Path.cwd()}/", "")
         msg = f"{where} could not be loaded: FileNotFoundError: {said}"
         raise errors.SourceModelError(msg, mend="correct the path, or bring the file") from error
+    except ModuleNotFoundError as error:
+        msg = f"{where} could not be loaded: {error}"
+        mend = "put its code into the folder of the source model, or install the package into .venv"
+        if framework := _OTHERS.get((error.name or "").partition(".")[0]):
+            mend = f"if it is a {framework} model, set models.<m>.source.framework to that"
+        raise errors.SourceModelError(msg, mend=mend) from error
     except (Exception, SystemExit) as error:
         msg = f"{where} could not be loaded: {type(error).__name__}: {error}"
         raise errors.SourceModelError(msg, mend=mend) from error
+
+
+@contextlib.contextmanager
+def _reasoned() -> Iterator[None]:
+    """Raise the reason that torch.export.load only logs, with its traceback."""
+    reasons: list[BaseException | None] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        reasons.append(record.exc_info[1] if record.exc_info else None)
+        return False
+
+    log = logging.getLogger("torch.export")
+    log.addFilter(keep)
+    try:
+        yield
+    except RuntimeError as error:
+        raise next(filter(None, reasons), error) from None
+    finally:
+        log.removeFilter(keep)
 
 
 @contextlib.contextmanager

@@ -34,7 +34,8 @@ def trace(source: Source, order: Order, example: Arrays) -> ir.Model:
     Raises:
         SourceModelError: its inputs are others, or torch cannot export it.
     """
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    for library in ("torch.onnx", "torch._export"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     dynamic = _dynamic(order)
     arguments: tuple[Any, ...] = ()  # a program has its own
     if isinstance(source, torch.export.ExportedProgram):
@@ -64,6 +65,8 @@ def trace(source: Source, order: Order, example: Arrays) -> ir.Model:
     if program is None:
         msg = "torch.onnx.export returned no program"
         raise errors.SourceModelError(msg, mend="run it by hand on the module for its own report")
+    if program.exported_program is not None:
+        interface.check_outputs(program.exported_program, order)
     return program.model
 
 

@@ -67,10 +67,11 @@ def refused(
     if path is None:
         msg = f"bytes in memory are {what}, which may run code when it is loaded{reason}"
         return errors.SourceModelError(msg, mend=f"{instead}; or load it from its file")
-    msg = f"{path} is {what}, which may run code when it is loaded, and is not trusted{reason}"
+    name = _below(order, path)
+    shown = path if name is None else order.source / name  # the user's code may name it in full
+    msg = f"{shown} is {what}, which may run code when it is loaded, and is not trusted{reason}"
     if not path.is_file():
         return errors.SourceModelError(f"{path} is not there", mend="correct the path")
-    name = _below(order, path)
     if name is None:
         return errors.SourceModelError(msg, mend=f"{instead}; or copy it to {order.source} first")
     mend = (
@@ -188,7 +189,7 @@ def _below(order: Order, path: Path) -> str | None:
     return here.relative_to(home).as_posix() if here.is_relative_to(home) else None
 
 
-def _wanted(error: Exception) -> str:
+def _wanted(error: Exception) -> str | None:
     """What the pickle asks for, without torch's advice to switch the check off."""
     asked = re.search(r"GLOBAL (\S+)", str(error))
-    return f"it asks for {asked[1]}" if asked else str(error).partition("\n")[0]
+    return f"it asks for {asked[1]}" if asked else None

@@ -9,6 +9,7 @@ import logging
 from typing import TYPE_CHECKING
 
 import tf2onnx
+from tf2onnx import constants
 
 from stages.lib import errors
 
@@ -55,8 +56,10 @@ class Complaints(logging.Handler):
         msg = f"{source.what} has " + "\nand ".join(parts)
         mend = (
             "write these parts of the model with other operators"
-            " (tf2onnx's support_status.md lists those that it knows), or raise models.<m>.opset"
+            " (tf2onnx's support_status.md lists those that it knows)"
         )
+        if order.opset and order.opset < max(constants.OPSET_TO_IR_VERSION):
+            mend += ", or raise models.<m>.opset"
         raise errors.SourceModelError(msg, mend=mend)
 
 

@@ -18,27 +18,31 @@ from stages.lib import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from stages.exporters.api import Order
     from stages.exporters.tensorflow.saved_model import Source
 
 _MOST_BYTES = (2 << 30) - (16 << 20)  # of a protobuf message, with room for the graph
 _INPUT, _OUTPUT = "graph_input_{}", "graph_output_{}"
+_RANDOM = (
+    "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
+    "RandomUniformLike",
+)  # fmt: skip
+_BFLOAT16 = tf.bfloat16.as_datatype_enum
+_KEPT_APART = ("_XlaMustCompile", "_noinline")  # by tf.function(jit_compile=True)
 # Nodes that change a variable, which a graph does not have.
 _WRITES = ("Assign", "ResourceApply", "ResourceScatter", "ScatterNd")
 
 
 def convert(
-    function: Callable[..., list[tf.Tensor]], source: Source, order: Order, folder: Path
-) -> None:
-    """Write the graph folder `folder`.
+    function: Callable[..., list[tf.Tensor]], source: Source, order: Order
+) -> onnx.ModelProto:
+    """The graph of a function.
 
     Args:
         function: outputs in the order of `order`, from inputs in that order.
         source: where it comes from.
         order: what to export.
-        folder: does not exist yet.
 
     Raises:
         SourceModelError: the function cannot be traced, or tf2onnx cannot convert it.
@@ -53,9 +57,14 @@ def convert(
         mend = "convert it with another tool, and give the result as framework: onnx"
         raise errors.SourceModelError(msg, mend=mend)
     model = _to_onnx(traced, source, order)
+    if drawn := [node for node in model.graph.node if node.op_type in _RANDOM]:
+        msg = f"{source.what} draws random numbers when it is called:\n"
+        mend = "save it for inference: training=False, no dropout, no sampling"
+        raise errors.SourceModelError(
+            msg + complaining.listed((n.op_type, n.name) for n in drawn), mend=mend
+        )
     _declare(model.graph, order)
-    folder.mkdir(parents=True)
-    onnx.save_model(dimensions.inferred(model), folder / "model.onnx")
+    return dimensions.inferred(model)
 
 
 def _trace(function: Callable[..., list[tf.Tensor]], source: Source, order: Order) -> Any:
@@ -75,6 +84,11 @@ def _trace(function: Callable[..., list[tf.Tensor]], source: Source, order: Orde
         msg = f"{source.what} cannot be traced: {type(error).__name__}: {_first_line(error)}"
         mend = "give models.<m>.inputs shapes that the model takes"
         raise errors.SourceModelError(msg, mend=mend) from error
+    _check_nodes(traced, source)
+    return traced
+
+
+def _check_nodes(traced: Any, source: Source) -> None:
     definition = traced.graph.as_graph_def()
     nodes = [
         *definition.node,
@@ -84,15 +98,27 @@ def _trace(function: Callable[..., list[tf.Tensor]], source: Source, order: Orde
     writing += [node for node in nodes if node.op.startswith(_WRITES[1:])]
     if writing:
         msg = f"{source.what} changes variables when it is called, which a graph cannot:\n"
-        mend = "save it for inference: no training=True, no counters; state as inputs and outputs"
+        mend = (
+            "save it for inference: no training=True, no counters, no layers that draw random"
+            " numbers (RandomFlip); state as inputs and outputs"
+        )
         raise errors.SourceModelError(
             msg + complaining.listed((n.op, n.name) for n in writing), mend=mend
         )
-    return traced
+    if halved := [n for n in nodes if any(a.type == _BFLOAT16 for a in n.attr.values())]:
+        msg = f"{source.what} computes in bfloat16, which tf2onnx {tf2onnx.__version__} garbles:\n"
+        mend = (
+            "save it in float32 (in Keras dtype_policy); `precision: bf16` of an engine brings"
+            " bfloat16 back"
+        )
+        raise errors.SourceModelError(
+            msg + complaining.listed((n.op, n.name) for n in halved), mend=mend
+        )
 
 
 def _to_onnx(traced: Any, source: Source, order: Order) -> onnx.ModelProto:
-    inputs = [one.name for one in traced.inputs if one.dtype != tf.resource]
+    # Behind them are variables, and arrays that the function has caught: both become constants.
+    inputs = [one.name for one in traced.inputs[: len(order.inputs)]]
     outputs = [one.name for one in traced.outputs]
     names = {name: _INPUT.format(index) for index, name in enumerate(inputs)}
     names |= {name: _OUTPUT.format(index) for index, name in enumerate(outputs)}
@@ -104,6 +130,7 @@ def _to_onnx(traced: Any, source: Source, order: Order) -> onnx.ModelProto:
         frozen, tables = tf_loader.from_trackable(
             source.model, traced, inputs, outputs, large_model=False
         )
+        frozen = _inlined(frozen, inputs, outputs)
         with tf.Graph().as_default() as imported:
             tf.import_graph_def(frozen, name="")
             graph = tfonnx.process_tf_graph(
@@ -128,6 +155,17 @@ def _to_onnx(traced: Any, source: Source, order: Order) -> onnx.ModelProto:
         raise errors.SourceModelError(msg, mend=mend) from error
     finally:
         logger.removeHandler(complaints)
+
+
+def _inlined(frozen: Any, inputs: list[str], outputs: list[str]) -> Any:
+    """Calls that are left, of parts that shall be compiled, such as Keras' grouped convolution."""
+    functions = frozen.library.function
+    parts = (*frozen.node, *functions, *(node for one in functions for node in one.node_def))
+    marked = [(part, mark) for part in parts for mark in _KEPT_APART if mark in part.attr]
+    for part, mark in marked:
+        del part.attr[mark]
+    with tf.Graph().as_default():
+        return tf_loader.tf_optimize(inputs, outputs, frozen) if marked else frozen
 
 
 def _declare(graph: onnx.GraphProto, order: Order) -> None:

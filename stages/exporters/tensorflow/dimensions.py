@@ -11,15 +11,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
 from onnx import numpy_helper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from stages.exporters.api import Arrays, Framework, Order
+
 Shape = list[int | str]
 
 _UNKNOWN = "unk__"  # what ONNX calls a dimension of which it knows nothing
+_BATCHES = (3, 7)
 _END = (1 << 31) - 1  # tf2onnx cuts there at the earliest where nothing is cut
 
 
@@ -52,6 +56,38 @@ def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
             _drop_unused(model.graph)
             return model
         _tell(model.graph, *found)
+
+
+def name_batch(graph: onnx.GraphProto, order: Order, example: Arrays, run: Framework) -> None:
+    """Name the first dimension of outputs that the source itself shows to be the batch.
+
+    Inference ends at a Loop, which recurrent layers are, and at computed shapes, as of attention.
+    """
+    shapes = [spec["shape"] for spec in order.inputs.values()]
+    batch = shapes[0][0] if shapes and shapes[0] else None
+    tensors = {value.name: value.type.tensor_type.shape.dim for value in graph.output}
+    open_ones = [place for place, dims in enumerate(tensors.values()) if dims and _unnamed(dims[0])]
+    if not isinstance(batch, str) or not open_ones:
+        return
+    found = [_first_sizes(order, example, run, batch, size) for size in _BATCHES]
+    for place in open_ones:
+        if [sizes[place] for sizes in found] == list(_BATCHES):
+            [*tensors.values()][place][0].dim_param = batch
+
+
+def _unnamed(size: onnx.TensorShapeProto.Dimension) -> bool:
+    return not size.HasField("dim_value") and size.dim_param[: len(_UNKNOWN)] in ("", _UNKNOWN)
+
+
+def _first_sizes(order: Order, example: Arrays, run: Framework, batch: str, size: int) -> list[int]:
+    feeds = {
+        name: np.repeat(example[name][-1:], size, axis=0)
+        if spec["shape"][:1] == [batch]
+        else example[name]
+        for name, spec in order.inputs.items()
+    }
+    found = run(feeds)
+    return [len(found[name]) if np.ndim(found[name]) else 0 for name in order.outputs]
 
 
 def _shapes(graph: onnx.GraphProto) -> dict[str, Shape]:

@@ -5,16 +5,18 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 
 # TensorFlow reads them when it is imported. With oneDNN, results depend on the processor more.
 os.environ.update(TF_CPP_MIN_LOG_LEVEL="1", TF_ENABLE_ONEDNN_OPTS="0", KERAS_BACKEND="tensorflow")
 
 import tensorflow as tf
 
-from stages.exporters.tensorflow import conversion, faces, sources
+from stages.exporters.tensorflow import conversion, dimensions, faces, sources
 from stages.lib import errors
 
 if TYPE_CHECKING:
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
     from stages.exporters.api import Arrays, Framework, Order
     from stages.exporters.tensorflow.saved_model import Source
 
+_COLOURS = re.compile("\x1b\\[[0-9;]*m")
 
-def export(order: Order, example: Arrays, folder: Path) -> None:  # noqa: ARG001 (the interface)
+
+def export(order: Order, example: Arrays, folder: Path) -> None:
     """Convert the source's function; see `stages/exporters/api.py`."""
     source, face = _read(order)
 
@@ -40,24 +44,30 @@ def export(order: Order, example: Arrays, folder: Path) -> None:  # noqa: ARG001
             for name, axes in zip(face.names, face.outputs.values(), strict=True)
         ]
 
-    conversion.convert(function, source, order, folder)
+    model = conversion.convert(function, source, order)
+    dimensions.name_batch(model.graph, order, example, _runner(source, face))
+    folder.mkdir(parents=True)
+    onnx.save_model(model, folder / "model.onnx")
 
 
 def load(order: Order) -> Framework:
     """The source's function, in the declared layouts; see `stages/exporters/api.py`."""
-    source, face = _read(order)
+    return _runner(*_read(order))
 
+
+def _runner(source: Source, face: faces.Face) -> Framework:
     def run(feeds: Arrays) -> Arrays:
         turned = {
             name: tf.constant(feeds[name] if axes is None else np.transpose(feeds[name], axes))
             for name, axes in face.inputs.items()
         }
         try:
-            found = {name: tensor.numpy() for name, tensor in source.call(turned).items()}
+            found = {name: tensor.numpy() for name, tensor in _call(source, turned).items()}
         except MemoryError:
             raise
         except Exception as error:
-            msg = f"the model itself failed on the probe samples: {type(error).__name__}: {error}"
+            words = _COLOURS.sub("", f"{type(error).__name__}: {error}")
+            msg = f"the model itself failed on the probe samples: {words}"
             raise errors.SourceModelError(
                 msg, mend="run it by hand on the arrays of models/<m>/samples/probe"
             ) from error
@@ -67,6 +77,17 @@ def load(order: Order) -> Framework:
         }
 
     return run
+
+
+def _call(source: Source, tensors: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """What the source gives; for NCHW on the CPU, TensorFlow has no kernels but XLA."""
+    try:
+        return source.call(tensors)
+    except (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError) as error:
+        if "NHWC" not in str(error):
+            raise
+    compiled: dict[str, tf.Tensor] = tf.function(source.call, jit_compile=True)(tensors)
+    return compiled
 
 
 def _read(order: Order) -> tuple[Source, faces.Face]:

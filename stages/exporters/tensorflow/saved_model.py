@@ -68,7 +68,8 @@ def read(folder: Path, signature: str, *, untrusted: str | None) -> Source:
         raise
     except Exception as error:
         words = str(error).strip().splitlines() or [type(error).__name__]
-        msg = f"{folder} could not be loaded by TensorFlow {tf.__version__}: {words[0]}"
+        cause = words[0].partition(" Showing")[0]  # every variable
+        msg = f"{folder} could not be loaded by TensorFlow {tf.__version__}: {cause}"
         mend = f"copy all of {folder} again, or save the model again"
         raise errors.SourceModelError(msg, mend=mend) from error
     return Source(

@@ -9,9 +9,12 @@ https://keras.io/guides/serialization_and_saving/.
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import zipfile
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import keras
 import tensorflow as tf
 
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
     from stages.exporters.api import Order
 
 _KERAS = (".keras", ".h5", ".hdf5")
+_MAJOR = 3
+_REASONS = ("Could not locate", "Unrecognized keyword")
+# Behind it Keras gives advice that helps nobody here, and the whole of a layer.
+_LENGTHY = re.compile(r"\. Make sure|\. Full object config| using config=")
 _GUESSES = {
     ".onnx": "onnx",
     ".pt": "pytorch",
@@ -109,6 +116,8 @@ def _keras(path: Path, name: str, *, safe: bool) -> Source:
         msg = f"{path} holds a {type(model).__name__} that has no declared inputs"
         mend = "call it once on data, and write it with model.export(<folder>) as a SavedModel"
         raise errors.SourceModelError(msg, mend=mend)
+    if isinstance(model, keras.Sequential):  # of those, `input` and `output_names` are not there
+        model = keras.Model(model.inputs, model.outputs)
     inputs, outputs = _names(model.input, None), _names(model.output, model.output_names)
 
     def call(tensors: dict[str, Any]) -> dict[str, Any]:
@@ -144,10 +153,32 @@ def _unloadable(path: Path, name: str, error: Exception, *, safe: bool) -> error
             f" {{file: {name}, sha256: {digest}}}"
         )
         return errors.SourceModelError(msg, mend=mend)
-    cause = next((line for line in words if "Could not locate" in line), words[0])
-    msg = f"{path} could not be loaded by Keras {keras.__version__}: {cause}"
-    if "custom" in str(error):
+    told = (line for line in words if any(sign in line for sign in _REASONS))
+    cause = next(told, words[0]).removeprefix("Exception encountered: ")
+    cause = _LENGTHY.split(cause)[0]
+    version = _written_by(path)
+    said = f"of Keras {version} " if version else ""
+    msg = f"{path} {said}could not be loaded by Keras {keras.__version__}: {cause}"
+    if "No model config" in str(error):
+        mend = (
+            "it has weights alone: load them into the model, and write model.save('<file>.keras')"
+        )
+    elif version and int(version.partition(".")[0]) < _MAJOR:
+        mend = "load it where it was made, and write model.export(<folder>): a SavedModel is read"
+    elif "custom" in str(error):
         mend = "a layer of your own is known where it was made: model.export(<folder>) there"
     else:
         mend = "save the model again; model.export(<folder>) makes a SavedModel of it"
     return errors.SourceModelError(msg, mend=mend)
+
+
+def _written_by(path: Path) -> str:
+    """The version of Keras that wrote a file, where it says so."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return str(json.loads(archive.read("metadata.json"))["keras_version"])
+        with h5py.File(path) as file:
+            return str(file.attrs["keras_version"])
+    except (OSError, KeyError, ValueError):
+        return ""

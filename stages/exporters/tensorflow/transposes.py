@@ -15,7 +15,7 @@ import numpy as np
 from tf2onnx import optimizer, utils
 from tf2onnx.optimizer.transpose_optimizer import TransposeOptimizer
 
-from stages.exporters.tensorflow import repeats
+from stages.exporters.tensorflow import products, repeats
 
 # One value at a time, or several that broadcast.
 _SIMPLE = (
@@ -36,6 +36,7 @@ class Transposes(TransposeOptimizer):
         self._handler_map |= dict.fromkeys(_SIMPLE, self._simple_through_handler)
         self._handler_map |= dict.fromkeys(_BROADCAST, self._handle_node_having_branches)
         self._handler_map |= {"Reshape": self._flatten_handler, "Resize": self._resize_handler}
+        self._handler_map["MatMul"] = self._product_handler
 
     def _handle_nhwc_tranpose(self, trans: Any) -> bool:
         """tf2onnx leaves what an output node reads; a sum over space needs no order of axes."""
@@ -50,6 +51,13 @@ class Transposes(TransposeOptimizer):
                 self._set_input(node, 1, np.array(gone, np.int64))
                 return True
         return super()._handle_nhwc_tranpose(trans)
+
+    def _add_handler(self, trans: Any, node: Any) -> bool:
+        """tf2onnx fails on one number, and takes what runs along another axis for a bias."""
+        constant = node.inputs[1].is_const()
+        if constant and node.inputs[1].get_tensor_value(as_list=False).shape[-1:] in ((), (1,)):
+            return self._handle_node_having_branches(trans, node)
+        return super()._add_handler(trans, node)
 
     def _mul_handler(self, trans: Any, node: Any) -> bool:
         return super()._mul_handler(trans, node) or self._handle_node_having_branches(trans, node)
@@ -124,6 +132,17 @@ class Transposes(TransposeOptimizer):
         self._g.remove_node(trans.name)
         return True
 
+    def _product_handler(self, trans: Any, node: Any) -> bool:
+        """A dense layer on the channels of an image: a convolution of size 1."""
+        rank, weights = len(trans.get_attr_value("perm")), node.inputs[1]
+        last = rank > 2 and trans.get_attr_value("perm") == [0, *range(2, rank), 1]  # noqa: PLR2004
+        if not last or not _dense(node) or not self._switch_transpose_and_node(node, trans):
+            return False
+        value = weights.get_tensor_value(as_list=False).T
+        self._set_input(node, 1, value.reshape(*value.shape, *[1] * (rank - 2)))
+        node.type = "Conv"
+        return True
+
     def _set_input(self, node: Any, index: int, value: np.ndarray[Any, Any]) -> None:
         """Another constant, of which no other node knows."""
         const = self._g.make_const(utils.make_name(node.name), np.ascontiguousarray(value))
@@ -143,6 +162,11 @@ def _dense(node: Any) -> bool:
 
 _THEIRS = optimizer._get_optimizers()  # noqa: SLF001 (optimize_graph takes all or a choice of them)
 ALL = OrderedDict(
-    [("repeats", repeats.Repeats), *_THEIRS.items(), ("optimize_transpose", Transposes)]
+    [
+        ("repeats", repeats.Repeats),
+        ("products", products.Products),
+        *_THEIRS.items(),
+        ("optimize_transpose", Transposes),
+    ]
 )
 """tf2onnx' own in their order, with ours in the place of its."""
