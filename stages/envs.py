@@ -32,7 +32,8 @@ def main(told: argparse.Namespace) -> None:
     for name in [framework] if framework else known:
         with contextlib.redirect_stdout(sys.stderr if told.interpreter else sys.stdout):
             path = environments.interpreter(name, given)
-        console.say(f"{path}" if told.interpreter else f"{name}: {path}")
+        whose = " (of params.yaml, left as it is: `make doctor` looks into it)" * (name in given)
+        console.say(f"{path}" if told.interpreter else f"{name}: {path}{whose}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -23,6 +23,9 @@ LEVELS = 127
 # NVIDIA's sources say at least as many bins as levels must be kept.
 _FEWEST_BINS = 128
 
+# Share of the values outside bin 0 that entropy may cut at most.
+_MOST_CUT = 0.1
+
 # Divergences, in nats, closer than float64 sums can tell.
 _SAME = 1e-9
 
@@ -76,6 +79,8 @@ def entropy(counts: np.ndarray[Any, Any], width: float) -> float:
     submissions (documentation/calibration.md), Q has 127 levels between 0 and the centre of B, and
     the range is that centre. Bin 0 is left out: after a ReLU it holds mostly exact zeros, which
     every range represents. Of equal divergences the widest range wins: clipping must buy something.
+    No range cuts more than a tenth: the divergence compares shapes, and of a single bin P is Q
+    however much lies beyond: a tensor of few values (squeeze-and-excitation) would lose nearly all.
 
     With c the counts, N their sum up to the end and M up to B, S and n the sum and the number of
     non-empty bins of a level and T the sum of P in it,
@@ -101,6 +106,7 @@ def entropy(counts: np.ndarray[Any, Any], width: float) -> float:
         information=_prefix(kept * np.log(np.maximum(kept, 1.0))),
     )
     ends = np.arange(_FEWEST_BINS, last + 1)
+    ends = ends[sums.counts[ends] >= (1.0 - _MOST_CUT) * sums.counts[last]]
     blocks = np.split(ends, range(_BLOCK, len(ends), _BLOCK))
     divergence = np.concatenate([_divergence(kept[:last], sums, block) for block in blocks])
     best = int(ends[np.flatnonzero(divergence <= divergence.min() + _SAME)[-1]])
