@@ -103,6 +103,12 @@ def test_two_inputs_of_other_types_share_a_symbol(tmp_path: Path) -> None:
     same(source, ["y"], inputs, feeds, {name: array[:1, :3] for name, array in feeds.items()})
 
 
+def test_inputs_may_have_names_of_their_own(tmp_path: Path) -> None:
+    source = write(tmp_path, "ids, mask): return ids * 2 - mask")
+    inputs = {name: {"dtype": "int64", "shape": ["batch", "seq"]} for name in ("words", "kept")}
+    same(source, ["y"], inputs, {name: np.arange(8).reshape(2, 4) for name in inputs})
+
+
 @pytest.mark.parametrize(
     ("body", "outputs"),
     [
@@ -190,12 +196,15 @@ def test_arguments_that_may_be_left_out(tmp_path: Path) -> None:
     same(source, ["y"], {"image": X["x"]}, {"image": FEED["x"]})
 
 
-def test_the_names_of_forward_in_another_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [("z", "x"), ("z", "other"), ("other", "x")])
+def test_a_name_of_forward_in_another_place(tmp_path: Path, names: tuple[str, str]) -> None:
+    """Of one type and shape they would change places, and parity see nothing."""
     source = write(tmp_path, "x, z): return x - z")
-    wanted = order(source, ["y"], {"z": X["x"], "x": X["x"]})
-    with pytest.raises(errors.SourceModelError, match=r"model: +x, z\n +params.yaml: z, x") as told:
-        pytorch.export(wanted, {"z": FEED["x"], "x": FEED["x"]}, tmp_path / "out")
-    assert told.value.mend == "put models.<m>.inputs in the model's order"
+    wanted = order(source, ["y"], dict.fromkeys(names, X["x"]))
+    said = rf"model: +x, z\n +params.yaml: {', '.join(names)}"
+    with pytest.raises(errors.SourceModelError, match=said) as told:
+        pytorch.export(wanted, dict.fromkeys(names, FEED["x"]), tmp_path / "out")
+    assert told.value.mend.startswith("put models.<m>.inputs in the model's order")
 
 
 def test_an_op_that_torch_cannot_export(tmp_path: Path) -> None:

@@ -103,9 +103,11 @@ def _check(found: list[str], needed: int, order: Order, what: str) -> None:
         )
         raise errors.SourceModelError(msg, mend="set models.<m>.inputs to what the model has")
     taken = found[: len(declared)]
-    if declared != taken and sorted(declared) == sorted(taken):
+    pairs = zip(declared, taken, strict=True)
+    if any(name != own and name in found for name, own in pairs):
         msg = (
-            "inputs go in by position, and params.yaml has the model's own names in another order\n"
+            "inputs go in by position, and params.yaml has names of the model in another place\n"
             f"  model:       {', '.join(taken)}\n  params.yaml: {', '.join(declared)}"
         )
-        raise errors.SourceModelError(msg, mend="put models.<m>.inputs in the model's order")
+        mend = "put models.<m>.inputs in the model's order, by its names or by names of your own"
+        raise errors.SourceModelError(msg, mend=mend)
