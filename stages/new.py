@@ -49,12 +49,18 @@ def main(model: str, like: str) -> None:
         raise errors.ParamsError(msg, mend="edit it there, or take another name")
     yaml = _yaml()
     tree = yaml.load(layout.PARAMS.read_text(encoding="utf-8"))
-
-    spec = _model(_copy(tree["models"][like]), model, like)
-    template = [e for e in tree["engines"].values() if e["model"] == like][-1]
-    profile = _profile(spec, model, tree["profiles"][template["profile"]])
     engines = {e["precision"]: e for e in tree["engines"].values() if e["model"] == like}
     added = [precision for precision in _PRECISIONS if precision in engines]
+    if not added:
+        msg = f"models.{like} has no engine in {', '.join(_PRECISIONS)} to take values from"
+        raise errors.ParamsError(msg, mend="LIKE=<model> names another model of params.yaml")
+    spec = _model(_copy(tree["models"][like]), model, like)
+    # Of the largest batches, which the settings of all of them fit.
+    template = max(
+        (engines[precision] for precision in added),
+        key=lambda engine: _largest(tree["profiles"][engine["profile"]]),
+    )
+    profile = _profile(spec, model, tree["profiles"][template["profile"]])
     for precision in reversed(added):
         engine = _engine(_copy(engines[precision]), model, template, spec)
         tree["engines"].insert(0, f"{model}-{precision}", engine)
@@ -201,6 +207,11 @@ def _dtype(value: ir.Value) -> str:
 
 def _input(dtype: str, shape: list[int | str]) -> Any:
     return CommentedMap(dtype=dtype, shape=CommentedSeq(shape))
+
+
+def _largest(profile: Any) -> int:
+    """The largest batch of its first set of shapes."""
+    return int(next(iter(profile[0].values()))["max"][0])
 
 
 def _profile(spec: Any, model: str, like: Any) -> Any:

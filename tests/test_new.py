@@ -88,6 +88,31 @@ def test_an_onnx_model_tells_its_own_inputs() -> None:
 
 
 @pytest.mark.usefixtures("project")
+def test_the_order_of_the_others_engines_does_not_matter() -> None:
+    write_onnx("mine")
+    write_samples("mine", ids=np.zeros((4, 7), np.int64), scale=np.ones((4, 1), np.float32))
+    yaml = YAML()
+    tree = yaml.load(Path("params.yaml"))
+    tree["engines"].move_to_end("digits-int8-b1")  # of batches of one, beside others of 64
+    yaml.dump(tree, Path("params.yaml"))
+    new.main("mine", "digits")
+    assert params.load().param("profiles.mine")[0]["scale"]["max"] == [64, 1]
+
+
+@pytest.mark.usefixtures("project")
+def test_a_model_without_such_an_engine_lends_nothing() -> None:
+    write_onnx("mine")
+    yaml = YAML()
+    tree = yaml.load(Path("params.yaml"))
+    tree["engines"] = {"digits-fp8-b64": tree["engines"]["digits-fp8-b64"]}
+    yaml.dump(tree, Path("params.yaml"))
+    with pytest.raises(
+        errors.ParamsError, match=r"digits has no engine in fp32, fp16, int8 to take"
+    ):
+        new.main("mine", "digits")
+
+
+@pytest.mark.usefixtures("project")
 def test_an_onnx_model_with_a_fixed_batch_is_run_with_that() -> None:
     write_onnx("mine")
     path = Path("models/mine/source/net.onnx")
