@@ -14,10 +14,15 @@ from typing import Any
 
 import numpy as np
 
+# Of symbolic axes; the exporter gets the first ones.
+SIZES = tuple(
+    {"batch": batch, "height": height, "width": width, "length": height}
+    for batch, height, width in ((3, 9, 11), (1, 8, 14), (2, 13, 6), (5, 7, 7))
+)
 
-def feeds(inputs: dict[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
-    """A batch of 3, and sides of 9 and 11 where they are symbolic."""
-    generator, sizes = np.random.default_rng(0), {"batch": 3, "height": 9, "width": 11}
+
+def feeds(inputs: dict[str, Any], sizes: dict[str, int]) -> dict[str, np.ndarray[Any, Any]]:
+    generator = np.random.default_rng(0)
     return {
         name: generator.normal(size=[sizes.get(size, size) for size in spec["shape"]]).astype(
             spec["dtype"] if spec["dtype"] != "string" else "float32"
@@ -38,14 +43,16 @@ def main(root: Path, orders: Path, results: Path) -> None:
     ours = dict(transposes.ALL)
     for name, told in json.loads(orders.read_text(encoding="utf-8")).items():
         order = Order(**told | {"source": Path(told["source"])})
-        given, folder = feeds(dict(order.inputs)), results / name
+        several, folder = [feeds(dict(order.inputs), sizes) for sizes in SIZES], results / name
         transposes.ALL.clear()
         transposes.ALL.update(optimizer._get_optimizers() if name.endswith("-bare") else ours)
         try:
-            exporter.export(order, given, folder)
-            outputs = exporter.load(order)(given)
-            np.savez(folder / "inputs.npz", *given.values())
-            np.savez(folder / "outputs.npz", *[outputs[one] for one in order.outputs])
+            exporter.export(order, several[0], folder)
+            run = exporter.load(order)
+            for place, given in enumerate(several):
+                outputs = run(given)
+                np.savez(folder / f"inputs-{place}.npz", *given.values())
+                np.savez(folder / f"outputs-{place}.npz", *[outputs[one] for one in order.outputs])
             said[name] = None
         except errors.SourceModelError as error:
             said[name] = {"what": error.what, "mend": error.mend}

@@ -82,6 +82,34 @@ def grouped(x: Tensor) -> Tensor:
     return layers.GlobalAveragePooling2D()(x)
 
 
+def normalized(x: Tensor) -> Tensor:
+    """Between the flattened image and the dense layers stand others with weights."""
+    x = layers.Flatten()(layers.Conv2D(4, 3)(x))
+    x = layers.Normalization(mean=range(400), variance=range(1, 401))(x)
+    x = layers.Activation("swish")(layers.PReLU(alpha_initializer="random_normal")(x))
+    return layers.Add()([layers.Dense(5)(x), layers.Dense(5, activation="tanh")(x)])
+
+
+def skipping(x: Tensor) -> Tensor:
+    """A flattened image that goes past its dense layer too."""
+    x = layers.Flatten()(layers.Conv2D(4, 3)(x))
+    return layers.Dense(5)(layers.Add()([x, layers.Dense(400)(x)]))
+
+
+def enlarged(x: Tensor) -> Tensor:
+    x = layers.UpSampling2D((2, 3))(layers.Conv2D(4, 3, padding="same")(x))
+    return layers.ReLU()(layers.Conv2D(4, 3, padding="same")(x))
+
+
+def tiled(x: Tensor) -> Tensor:
+    """Columns one after another, and not each twice, though it is made of the same operators."""
+    x = tf.nn.conv2d(x, tf.reshape(tf.range(108.0), [3, 3, 3, 4]) / 108, 1, "SAME")
+    sizes = tf.shape(x)
+    x = tf.tile(tf.expand_dims(x, 2), [1, 1, 2, 1, 1])
+    x = tf.reshape(x, tf.stack([sizes[0], sizes[1], 2 * sizes[2], 4]))
+    return tf.nn.conv2d(x, tf.ones([3, 3, 4, 4]), 1, "SAME")
+
+
 def split(x: Tensor) -> Tensor:
     x = tf.nn.depth_to_space(x, 2)
     first, second = tf.split(x, [1, 2], 3)
@@ -100,7 +128,18 @@ def saved(
 
 def nets(root: Path) -> None:
     image = (12, 12, 3)
-    for function in (plain, residual, upsample, depthwise, flatten, attention, gated, grouped):
+    for function in (
+        plain,
+        residual,
+        upsample,
+        depthwise,
+        flatten,
+        attention,
+        gated,
+        grouped,
+        normalized,
+        skipping,
+    ):
         x = keras.Input(image, name="image")
         keras.Model(x, function(x)).export(str(root / function.__name__), verbose=False)
     saved(
@@ -108,14 +147,22 @@ def nets(root: Path) -> None:
         lambda image: {"out": split(image)},
         tf.TensorSpec([None, 6, 6, 12], tf.float32, name="image"),
     )
+    sides = tf.TensorSpec([None, None, None, 3], tf.float32, name="image")
+    saved(root / "tiled", lambda image: {"y": tiled(image)}, sides)
     x = keras.Input((12, 4), name="image")
     y = layers.MaxPooling1D()(layers.Conv1D(8, 3, padding="same", activation="relu")(x))
     y = layers.Dense(3)(layers.GlobalAveragePooling1D()(layers.Conv1D(8, 3)(y)))
     keras.Model(x, y).export(str(root / "one"), verbose=False)
+    for name, length in (("longer", 12), ("longest", None)):
+        x = keras.Input((length, 4), name="image")
+        y = layers.UpSampling1D()(layers.Conv1D(8, 3, padding="same", activation="relu")(x))
+        y = layers.Conv1D(3, 3)(layers.Conv1DTranspose(6, 3, strides=2, padding="same")(y))
+        keras.Model(x, y).export(str(root / name), verbose=False)
     x = keras.Input((8, 8, 8, 2), name="image")
     y = layers.MaxPooling3D()(layers.Conv3D(4, 3, padding="same", activation="relu")(x))
     keras.Model(x, layers.Conv3D(4, 3)(y)).export(str(root / "three"), verbose=False)
     x = keras.Input((None, None, 3), name="image")
+    keras.Model(x, enlarged(x)).export(str(root / "enlarged"), verbose=False)
     model = keras.Model(x, plain(x))
     model.export(str(root / "sides"), verbose=False)
     model.save(root / "plain.keras")

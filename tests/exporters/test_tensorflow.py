@@ -62,10 +62,15 @@ def net(name: str, opset: int) -> dict[str, Any]:
 NETS = {
     "plain": (0, 1), "residual": (0, 1), "upsample": (2, 2), "depthwise": (0, 1),
     "flatten": (1, 1), "attention": (2, 3), "split": (2, 2), "one": (0, 1), "three": (0, 0),
-    "gated": (5, 5), "grouped": (2, 3),
+    "gated": (5, 5), "grouped": (2, 3), "normalized": (1, 1), "enlarged": (2, 2),
+    "longer": (2, 2), "longest": (2, 2),
 }  # fmt: skip
 OPSETS = (17, 18)
+SIDES = image("batch", 3, "height", "width")
 OTHERS = {
+    "enlarged": case("enlarged", SIDES, ["y"], channels_first=["image", "y"]),
+    "longer": case("longer", image("batch", 4, 12), ["y"], channels_first=["image", "y"]),
+    "longest": case("longest", image("batch", 4, "length"), ["y"], channels_first=["image", "y"]),
     "split": case("split", image("batch", 12, 6, 6), ["out"], channels_first=["image", "out"]),
     "one": case("one", image("batch", 4, 12), ["y"]),
     "three": case("three", image("batch", 2, 8, 8, 8), ["y"], channels_first=["image", "y"]),
@@ -78,10 +83,12 @@ FOLDED = {
 }
 GOOD = {
     "oldest": net("plain", 13),
-    "sides": case("sides", image("batch", 3, "height", "width"), ["y"]),
+    "sides": case("sides", SIDES, ["y"]),
+    "tiled": case("tiled", SIDES, ["y"], channels_first=["image", "y"]),
+    "skipping": net("skipping", 17),
     "fixed": case("sides", image(2, 3, 10, 14), ["y"]),
     "nhwc": case("plain", image("batch", 12, 12, 3), ["y"], channels_first=[]),
-    "keras": case("plain.keras", image("batch", 3, "height", "width"), ["y"]),
+    "keras": case("plain.keras", SIDES, ["y"]),
     "pair": case("pair.keras", PAIR, ["clipped", "total"]),
     "pair-h5": case("pair.h5", PAIR, ["total", "clipped"]),
     "named": case("named.keras", PAIR, ["a", "b"]),
@@ -362,16 +369,20 @@ def digest(path: Path) -> str:
 
 
 def same(answers: Answers, name: str) -> onnx.ModelProto:
-    """The graph, which is valid and computes what the source does."""
+    """The graph, which is valid and computes what the source does, at each of several sizes."""
     assert answers.said[name] is None
     folder = answers.results / name
     proto = onnx.load(folder / layout.GRAPH_FILE)
     onnx.checker.check_model(proto, full_check=True)
-    with np.load(folder / "inputs.npz") as given, np.load(folder / "outputs.npz") as wanted:
-        places = zip(proto.graph.input, given.values(), strict=True)
-        found = zoo.infer(proto, {value.name: array for value, array in places})
-        for value, expected in zip(proto.graph.output, wanted.values(), strict=True):
-            np.testing.assert_allclose(found[value.name], expected, rtol=1e-4, atol=1e-5)
+    files = sorted(folder.glob("inputs-*.npz"))
+    assert len(files) > 1
+    for file in files:
+        outputs = file.with_name(file.name.replace("inputs", "outputs"))
+        with np.load(file) as given, np.load(outputs) as wanted:
+            places = zip(proto.graph.input, given.values(), strict=True)
+            found = zoo.infer(proto, {value.name: array for value, array in places})
+            for value, expected in zip(proto.graph.output, wanted.values(), strict=True):
+                np.testing.assert_allclose(found[value.name], expected, rtol=1e-4, atol=1e-5)
     return proto
 
 

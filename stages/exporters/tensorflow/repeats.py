@@ -10,6 +10,18 @@ import numpy as np
 from tf2onnx import utils
 from tf2onnx.optimizer.optimizer_base import GraphOptimizerBase
 
+_PRIMES = (100003, 100019, 100043, 100049, 100057)
+# As the sizes of a shape are taken apart, multiplied, and put together.
+_OF_NUMBERS: dict[str, Any] = {
+    "Cast": lambda numbers: numbers,
+    "Concat": lambda *parts: np.concatenate(parts),
+    "Mul": np.multiply,
+    "Reshape": np.reshape,
+    "Slice": lambda numbers, start, end, _axes, step=(1,): numbers[start[0] : end[0] : step[0]],
+    "Squeeze": lambda numbers, axes: np.squeeze(numbers, tuple(axes)),
+    "Unsqueeze": lambda numbers, axes: np.expand_dims(numbers, tuple(axes)),
+}
+
 
 class Repeats(GraphOptimizerBase):
     """An optimizer of tf2onnx; the factors of the Resize are constants."""
@@ -25,35 +37,10 @@ class Repeats(GraphOptimizerBase):
 
 
 def _repeat(graph: Any, node: Any) -> bool:
-    tile = node.inputs[0]
-    if tile.type != "Tile" or not tile.inputs[1].is_const():
+    factors = _factors(graph, node)
+    if factors is None:
         return False
-    split = tile.inputs[0]
-    if split.type != "Unsqueeze" or not split.inputs[1].is_const():
-        return False
-    source, axes = split.input[0], split.inputs[1].get_tensor_value()
-    times = tile.inputs[1].get_tensor_value()
-    sizes, found = graph.get_shape(source), graph.get_shape(node.output[0])
-    if (
-        len(axes) != 1
-        or not sizes
-        or not found
-        or graph.get_dtype(source) != utils.onnx_pb.TensorProto.FLOAT
-    ):
-        return False
-    axis = axes[0] % len(times)
-    factors = [times[axis] if place == axis - 1 else 1 for place in range(len(sizes))]
-    ones = [count for place, count in enumerate(times) if place != axis]
-    # The one unknown size, the batch, follows from the others.
-    same = found == [s if s < 0 else s * f for s, f in zip(sizes, factors, strict=True)]
-    if (
-        axis == 0
-        or any(one != 1 for one in ones)
-        or not same
-        or sizes.count(-1) > 1
-        or sizes[axis - 1] < 0
-    ):
-        return False
+    source = node.inputs[0].inputs[0].input[0]
     scales = graph.make_const(utils.make_name(node.name), np.array(factors, np.float32))
     roi = graph.make_const(utils.make_name(node.name), np.array([], np.float32))
     name, outputs, shapes, dtypes = node.name, node.output, node.output_shapes, node.output_dtypes
@@ -73,3 +60,48 @@ def _repeat(graph: Any, node: Any) -> bool:
         dtypes=dtypes,
     )
     return True
+
+
+def _factors(graph: Any, node: Any) -> list[int] | None:
+    """By how much a Reshape of a Tile of an Unsqueeze makes each axis longer."""
+    tile = node.inputs[0]
+    if tile.type != "Tile" or tile.inputs[0].type != "Unsqueeze":
+        return None
+    split = tile.inputs[0]
+    source = split.input[0]
+    sizes, found = graph.get_shape(source), graph.get_shape(node.output[0])
+    axes, times = _numbers(split.inputs[1]), _numbers(tile.inputs[1])
+    if axes is None or times is None or len(axes) != 1 or not sizes or not found:
+        return None
+    axis, dtype = axes[0] % len(times), graph.get_dtype(source)
+    if dtype != utils.onnx_pb.TensorProto.FLOAT or axis == 0 or np.any(np.delete(times, axis) != 1):
+        return None
+    factors = [int(times[axis]) if place == axis - 1 else 1 for place in range(len(sizes))]
+    wanted = [size if size < 0 else size * by for size, by in zip(sizes, factors, strict=True)]
+    # One unknown size, such as the batch, follows from the others.
+    follows = found == wanted and wanted.count(-1) <= 1
+    return factors if follows or _asks(node, source, sizes, factors) else None
+
+
+def _asks(node: Any, source: str, sizes: list[int], factors: list[int]) -> bool:
+    """Whether a Reshape is to the sizes of `source` by the factors.
+
+    In the place of unknown ones stand primes, as a product has but one set of prime factors.
+    """
+    trial = [prime if size < 0 else size for size, prime in zip(sizes, _PRIMES, strict=False)]
+    asked = _numbers(node.inputs[1], source, np.array(trial))
+    return asked is not None and list(asked) == [
+        a * b for a, b in zip(trial, factors, strict=False)
+    ]
+
+
+def _numbers(node: Any, source: str = "", sizes: Any = None) -> Any:
+    """What a node gives where `source` has these sizes, or None."""
+    if node.is_const():
+        return node.get_tensor_value(as_list=False)
+    if node.type == "Shape" and node.input[0] == source:
+        return sizes
+    if node.type not in _OF_NUMBERS:
+        return None
+    given = [_numbers(one, source, sizes) for one in node.inputs]
+    return None if any(one is None for one in given) else _OF_NUMBERS[node.type](*given)

@@ -15,7 +15,7 @@ import numpy as np
 from tf2onnx import optimizer, utils
 from tf2onnx.optimizer.transpose_optimizer import TransposeOptimizer
 
-from stages.exporters.tensorflow import products, repeats
+from stages.exporters.tensorflow import products, repeats, rows
 
 # One value at a time, or several that broadcast.
 _SIMPLE = (
@@ -26,6 +26,7 @@ _BROADCAST = (
     "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mod", "Or", "Pow",
     "Where", "Xor",
 )  # fmt: skip
+_BOTH = ("Add", "Max", "Min", "Mul", "PRelu", "Sub")  # that tf2onnx knows
 
 
 class Transposes(TransposeOptimizer):
@@ -39,8 +40,18 @@ class Transposes(TransposeOptimizer):
         self._handler_map["MatMul"] = self._product_handler
 
     def _handle_nhwc_tranpose(self, trans: Any) -> bool:
-        """tf2onnx leaves what an output node reads; a sum over space needs no order of axes."""
+        """tf2onnx leaves what an output node reads; a sum over space needs no order of axes.
+
+        Of several readers it serves each alone, but for a sequence: those that ask for its sizes.
+        """
         readers = self._g.find_output_consumers(trans.output[0])
+        asking = [node for node in readers if node.type == "Shape"]
+        if asking and len(readers) > 1 and trans.get_attr_value("perm") == [0, 2, 1]:
+            for node in asking:
+                own = self._g.make_node("Transpose", trans.input, attr=trans.get_onnx_attrs())
+                self._g.replace_input(node, trans.output[0], own.output[0], 0)
+                self._shape_handler(own, node)
+            return True
         last = len(readers) == 1 and readers[0].name in self._output_names
         if last and trans.output[0] not in self._g.outputs and _reduces(readers[0]):
             perm, node = trans.get_attr_value("perm"), readers[0]
@@ -110,23 +121,23 @@ class Transposes(TransposeOptimizer):
         return True
 
     def _flatten_handler(self, trans: Any, node: Any) -> bool:
-        """A flattened image that only dense layers read: their weights change places instead."""
+        """A flattened image that ends in dense layers: their weights change places instead."""
         sizes, flat = self._g.get_shape(trans.input[0]), self._g.get_shape(node.output[0])
         perm = trans.get_attr_value("perm")
         if not sizes or not flat or -1 in sizes[1:] or perm[0] != 0:
             return False
         if len(flat) != 2 or flat[1] != np.prod(sizes[1:]):  # noqa: PLR2004
             return False
-        readers = self._g.find_output_consumers(node.output[0])
-        if node.output[0] in self._g.outputs or not all(map(_dense, readers)):
+        simple = [k for k, how in self._handler_map.items() if how == self._simple_through_handler]
+        found = rows.constants(self._g, node.output[0], flat[1], (*simple, *_BROADCAST, *_BOTH))
+        if found is None:
             return False
         # Where each value of the image as it comes stands among the values as they were flattened.
         places = np.arange(flat[1]).reshape([sizes[axis] for axis in perm[1:]])
         order = np.transpose(places, [perm.index(axis) - 1 for axis in range(1, len(perm))])
-        for reader in readers:
-            weights = reader.inputs[1].get_tensor_value(as_list=False)
-            axis = 1 if reader.get_attr_value("transB", 0) else 0
-            self._set_input(reader, 1, np.take(weights, order.reshape(-1), axis=axis))
+        for reader, index, axis in found:
+            value = reader.inputs[index].get_tensor_value(as_list=False)
+            self._set_input(reader, index, np.take(value, order.reshape(-1), axis=axis))
         self._g.replace_input(node, trans.output[0], trans.input[0], 0)
         self._set_input(node, 1, np.array([0, flat[1]], np.int64))
         self._g.remove_node(trans.name)
@@ -136,7 +147,7 @@ class Transposes(TransposeOptimizer):
         """A dense layer on the channels of an image: a convolution of size 1."""
         rank, weights = len(trans.get_attr_value("perm")), node.inputs[1]
         last = rank > 2 and trans.get_attr_value("perm") == [0, *range(2, rank), 1]  # noqa: PLR2004
-        if not last or not _dense(node) or not self._switch_transpose_and_node(node, trans):
+        if not last or not rows.dense(node) or not self._switch_transpose_and_node(node, trans):
             return False
         value = weights.get_tensor_value(as_list=False).T
         self._set_input(node, 1, value.reshape(*value.shape, *[1] * (rank - 2)))
@@ -152,12 +163,6 @@ class Transposes(TransposeOptimizer):
 def _reduces(node: Any) -> bool:
     constant = len(node.input) > 1 and node.inputs[1].is_const()
     return constant and node.type.startswith("Reduce") and not node.get_attr_value("keepdims", 1)
-
-
-def _dense(node: Any) -> bool:
-    constant = node.type in ("MatMul", "Gemm") and node.inputs[1].is_const()
-    flat = constant and len(node.inputs[1].get_tensor_value(as_list=False).shape) == 2  # noqa: PLR2004
-    return flat and not node.get_attr_value("transA", 0) and node.input[0] not in node.input[1:]
 
 
 _THEIRS = optimizer._get_optimizers()  # noqa: SLF001 (optimize_graph takes all or a choice of them)
