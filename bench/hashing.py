@@ -68,10 +68,10 @@ def make(folder: Path) -> None:
     verdict |= {"plan_sha256": made["plan"]["sha256"]}
     verdict |= {"report_sha256": files.sha256(folder / "report.json")}
     files.write_json(folder / "verdict.json", verdict)
-    for name in ("config.pbtxt", "1/model.py"):
-        (folder / name).write_text("# only hashed\n")
     made |= manifest.judged(report, verdict)
     for name in made["files"].keys() - {provenance.FILE}:
+        if not (folder / name).exists():
+            (folder / name).write_text("# only hashed\n")
         made["files"][name] = _entry(folder / name)
     files.write_json(folder / provenance.FILE, provenance.make(made))
     made["files"][provenance.FILE] = _entry(folder / provenance.FILE)
