@@ -1,16 +1,34 @@
 # SPDX-FileCopyrightText: 2026 The enginery authors
 # SPDX-License-Identifier: Apache-2.0
-"""Finds exporters and backends by name, and the user's own entries: no central table to edit."""
+"""Finds exporters and backends by name, and the user's own entries: no central table to edit.
+
+What several frameworks say of such an entry is here too.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
 import sys
 from typing import TYPE_CHECKING, Any
 
+from stages.lib import errors
+
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
+
+FRAMEWORKS = {
+    "keras": "tensorflow",
+    "mindspore": "mindspore",
+    "paddle": "paddlepaddle",
+    "tensorflow": "tensorflow",
+    "torch": "pytorch",
+}
+"""Whose model it may be, by the package that its code imports."""
+
+_SHOWN = 10
 
 
 def load(package: str, name: str) -> Any:
@@ -58,3 +76,35 @@ def entry(folder: Path, name: str) -> Any:
 def _is_own(value: Any, module: str) -> bool:
     """Whether that module made it, and it can be called."""
     return callable(value) and getattr(value, "__module__", None) == module
+
+
+def of_another_framework(error: ModuleNotFoundError) -> str | None:
+    """How to mend it where the package that an entry lacks is another framework's."""
+    framework = FRAMEWORKS.get((error.name or "").partition(".")[0])
+    if framework is None:
+        return None
+    return f"if it is a {framework} model, set models.<m>.source.framework to that"
+
+
+def random_weights(where: str, drawn: Collection[str], seeding: str) -> errors.SourceModelError:
+    """The refusal of an entry that draws its weights.
+
+    One seed would take a forgotten checkpoint through every later check.
+
+    Args:
+        where: the entry.
+        drawn: parameters that are others under another seed.
+        seeding: the framework's function that takes a seed.
+    """
+    msg = f"the weights of {where} are random: with another seed it has other {some(drawn)}"
+    mend = (
+        "name their file in models.<m>.source.weights, or load them in the entry; if they shall"
+        f" be random, call {seeding} in the entry"
+    )
+    return errors.SourceModelError(msg, mend=mend)
+
+
+def some(names: Collection[str]) -> str:
+    """The first ten of an entry's names, and how many more there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(itertools.islice(names, _SHOWN)) + more

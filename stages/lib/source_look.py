@@ -12,7 +12,7 @@ import re
 import zipfile
 from typing import TYPE_CHECKING
 
-from stages.lib import plan_header
+from stages.lib import plan_header, plugins
 from stages.lib.source_forms import FORMS, Form
 
 if TYPE_CHECKING:
@@ -27,16 +27,10 @@ _VARINT, _BYTES = 0, 2
 _ONNX_FIELDS = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
 _MOST_IR_VERSION = 100
 _IMPORT = re.compile(
-    rb"^\s*(?:import|from(?=\s+[\w.]+\s+import\b))\s+(torch|mindspore|tensorflow|keras|paddle)\b",
+    rb"^\s*(?:import|from(?=\s+[\w.]+\s+import\b))\s+(%s)\b"
+    % "|".join(plugins.FRAMEWORKS).encode(),
     re.MULTILINE,
 )
-_PACKAGES = {
-    b"torch": "pytorch",
-    b"mindspore": "mindspore",
-    b"tensorflow": "tensorflow",
-    b"keras": "tensorflow",
-    b"paddle": "paddlepaddle",
-}
 _TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # its magic number, pickled
 
 
@@ -51,7 +45,7 @@ def look(path: Path) -> Form | None:
     with path.open("rb") as stream:
         head = stream.read(_HEAD)
     if path.suffix == ".py":
-        found = {_PACKAGES[name] for name in _IMPORT.findall(head)}
+        found = {plugins.FRAMEWORKS[name.decode()] for name in _IMPORT.findall(head)}
         return Form("python", "Python code", found.pop() if len(found) == 1 else None)
     if head.startswith(b"PK\x03\x04"):
         return _zip(path)

@@ -9,7 +9,7 @@ the compiler is not judged by itself.
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stages.exporters.mindspore import network, onnx_file, reasons, tracing
 from stages.lib import errors
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 def export(order: Order, example: Arrays, folder: Path) -> None:
     """Compile the network that the entry returns; see `stages/exporters/api.py`."""
-    load(order)(example)  # what fails eagerly says so better than the compiler does
-    network.refuse_random(order)
+    net = network.load(order)
+    _framework(net, order)(example)  # what fails eagerly says so better than the compiler does
+    network.refuse_random(net, order)
     path = tracing.trace(order, example)
     onnx_file.finish(path, order)
     shutil.move(path.parent, folder)
@@ -31,8 +32,10 @@ def export(order: Order, example: Arrays, folder: Path) -> None:
 
 def load(order: Order) -> Framework:
     """The network, run eagerly; see `stages/exporters/api.py`."""
-    net = network.load(order)
+    return _framework(network.load(order), order)
 
+
+def _framework(net: Any, order: Order) -> Framework:
     def run(feeds: Arrays) -> Arrays:
         try:
             found = network.run(net, [feeds[name] for name in order.inputs])

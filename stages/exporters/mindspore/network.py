@@ -17,17 +17,8 @@ from stages.exporters.mindspore import reasons
 from stages.lib import errors, plugins
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from stages.exporters.api import Order
 
-_SHOWN = 10
-_LIBRARIES = {
-    "keras": "tensorflow",
-    "paddle": "paddlepaddle",
-    "tensorflow": "tensorflow",
-    "torch": "pytorch",
-}
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
 
@@ -47,10 +38,12 @@ def load(order: Order) -> Any:
     return net.set_train(False)
 
 
-def refuse_random(order: Order) -> None:
+def refuse_random(net: Any, order: Order) -> None:
     """See that an entry which brings its own weights does not draw them.
 
-    One seed would take a forgotten checkpoint through every later check.
+    Args:
+        net: as `load` gives it.
+        order: what to export.
 
     Raises:
         SourceModelError: under another seed the entry gives other parameters.
@@ -58,14 +51,10 @@ def refuse_random(order: Order) -> None:
     if order.weights is not None:
         return
     where = f"{order.source}/{order.entry}"
-    first, second = (_values(_make(order, where, seed=seed)) for seed in (0, 1))
-    if drawn := [name for name, value in first.items() if not _equal(value, second.get(name))]:
-        msg = f"the weights of {where} are random: with another seed it has other {_listed(drawn)}"
-        mend = (
-            "name the checkpoint in models.<m>.source.weights, or load it in the entry; if they"
-            " shall be random, call mindspore.set_seed in the entry"
-        )
-        raise errors.SourceModelError(msg, mend=mend)
+    other = _values(_make(order, where, seed=1))
+    drawn = [name for name, value in _values(net).items() if not _equal(value, other.get(name))]
+    if drawn:
+        raise plugins.random_weights(where, sorted(drawn), "mindspore.set_seed")
 
 
 def _make(order: Order, where: str, *, seed: int) -> Any:
@@ -123,11 +112,9 @@ def _unloadable(where: str, error: BaseException) -> errors.SourceModelError:
         "make the entry an nn.Cell class, or a function that returns one, without arguments;"
         " source.weights names its checkpoint"
     )
-    name = (getattr(error, "name", None) or "").partition(".")[0]
-    if isinstance(error, ModuleNotFoundError) and name in _LIBRARIES:
-        mend = f"if it is a {_LIBRARIES[name]} model, set models.<m>.source.framework to that"
-    elif isinstance(error, ModuleNotFoundError):
-        mend = (
+    if isinstance(error, ModuleNotFoundError):
+        name = (error.name or "").partition(".")[0]
+        mend = plugins.of_another_framework(error) or (
             f"let the entry do without {name}, copy it into {where.rpartition('/')[0]}, or pin it"
             " in requirements/export-mindspore.in (`make lock`, `make envs`)"
         )
@@ -146,8 +133,8 @@ def _fill(net: Any, path: Path, where: str) -> None:
     lacking = [name for name in wanted if name not in stored]
     excess = [name for name in stored if name not in wanted]
     if lacking or excess:
-        parts = [f"lacks {_listed(lacking)}"] * bool(lacking)
-        parts += [f"has {_listed(excess)}, which the network has not"] * bool(excess)
+        parts = [f"lacks {plugins.some(sorted(lacking))}"] * bool(lacking)
+        parts += [f"has {plugins.some(sorted(excess))}, which the network has not"] * bool(excess)
         msg = f"{path} is not the checkpoint of {where}: it {' and '.join(parts)}"
         mend = (
             "build the network as it was trained, or save it alone:"
@@ -179,11 +166,6 @@ def _checkpoint(path: Path) -> dict[str, Any]:
                 msg += ": it begins like a pickle, as PyTorch writes"
                 mend = "if it is a PyTorch model, set models.<m>.source.framework to pytorch"
         raise errors.SourceModelError(msg, mend=mend) from error
-
-
-def _listed(names: Collection[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(sorted(names)[:_SHOWN]) + more
 
 
 def _check_arguments(net: Any, order: Order, where: str) -> None:

@@ -24,13 +24,6 @@ if TYPE_CHECKING:
 
 Source = torch.nn.Module | torch.export.ExportedProgram
 _PROGRAM = ".pt2"
-_MOST = 10
-_OTHERS = {
-    "keras": "tensorflow",
-    "mindspore": "mindspore",
-    "paddle": "paddlepaddle",
-    "tensorflow": "tensorflow",
-}
 _ENTRY = (
     "correct the code: an entry is a function that returns the module, or its class, and is called"
     " without arguments, on the CPU"
@@ -58,8 +51,6 @@ def load(order: Order) -> Source:
 def refuse_random(source: Source, order: Order) -> None:
     """See that code which brings its own weights does not draw them.
 
-    One seed would take a forgotten checkpoint through every later check.
-
     Raises:
         SourceModelError: under another seed the entry gives other parameters or buffers.
     """
@@ -72,16 +63,8 @@ def refuse_random(source: Source, order: Order) -> None:
         other = dict(_tensors(_from_code(order)))
     drawn = [name for name, tensor in _tensors(source) if not _equal(tensor, other.get(name))]
     if drawn:
-        more = f" and {len(drawn) - _MOST} more" if len(drawn) > _MOST else ""
-        msg = (
-            f"the weights of {order.source.as_posix()}/{order.entry} are random: with another seed"
-            f" it has other {', '.join(drawn[:_MOST])}{more}"
-        )
-        mend = (
-            "name their file in models.<m>.source.weights, or load them in the entry; if they shall"
-            " be random, call torch.manual_seed in the entry"
-        )
-        raise errors.SourceModelError(msg, mend=mend)
+        where = f"{order.source.as_posix()}/{order.entry}"
+        raise plugins.random_weights(where, drawn, "torch.manual_seed")
 
 
 def _tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
@@ -168,8 +151,7 @@ def _faults(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[str
         ("shapes differ:", shapes),
     ):
         if names:
-            rest = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
-            yield f"{words} {', '.join(sorted(names)[:_MOST])}{rest}"
+            yield f"{words} {plugins.some(sorted(names))}"
 
 
 @contextlib.contextmanager
@@ -185,9 +167,8 @@ def telling(where: str, mend: str) -> Iterator[None]:
         raise errors.SourceModelError(msg, mend="correct the path, or bring the file") from error
     except ModuleNotFoundError as error:
         msg = f"{where} could not be loaded: {error}"
-        mend = "put its code into the folder of the source model, or install the package into .venv"
-        if framework := _OTHERS.get((error.name or "").partition(".")[0]):
-            mend = f"if it is a {framework} model, set models.<m>.source.framework to that"
+        own = "put its code into the folder of the source model, or install the package into .venv"
+        mend = plugins.of_another_framework(error) or own
         raise errors.SourceModelError(msg, mend=mend) from error
     except (Exception, SystemExit) as error:
         msg = f"{where} could not be loaded: {type(error).__name__}: {error}"

@@ -8,6 +8,8 @@ from typing import Any
 
 from tf2onnx.optimizer.optimizer_base import GraphOptimizerBase
 
+from stages.exporters.tensorflow import sizes as shapes
+
 
 class Products(GraphOptimizerBase):
     """An optimizer of tf2onnx; the weights are constant."""
@@ -35,28 +37,13 @@ def _product(graph: Any, node: Any) -> bool:
     if not sizes or sizes[-1] != weights.shape[0]:
         return False
     wanted = [*sizes[:-1], weights.shape[-1]]
+    tried = shapes.trial(sizes)
     # One unknown size, such as the batch, follows from the others.
-    if not (found == wanted and wanted.count(-1) == 1) and not _asks(node, source, wanted):
+    follows = found == wanted and wanted.count(-1) == 1
+    if not follows and shapes.asked(node, source, tried) != [*tried[:-1], wanted[-1]]:
         return False
     name, outputs, dtypes = node.name, node.output, node.output_dtypes
     graph.remove_node(name)
     inputs = [source, product.input[1]]
     graph.make_node("MatMul", inputs, name=name, outputs=outputs, shapes=[wanted], dtypes=dtypes)
     return True
-
-
-def _asks(node: Any, source: str, wanted: list[int]) -> bool:
-    """Whether a Reshape is to the sizes of `source`, with the last one of `wanted`."""
-    parts = _uncast(node.inputs[1])
-    if parts.type != "Concat" or len(parts.input) != 2 or not parts.inputs[1].is_const():  # noqa: PLR2004
-        return False
-    front, last = _uncast(parts.inputs[0]), parts.inputs[1].get_tensor_value()
-    if front.type != "Gather" or not front.inputs[1].is_const() or last != wanted[-1:]:
-        return False
-    sizes = _uncast(front.inputs[0])
-    same = sizes.type == "Shape" and sizes.input[0] == source
-    return same and front.inputs[1].get_tensor_value() == list(range(len(wanted) - 1))
-
-
-def _uncast(node: Any) -> Any:
-    return _uncast(node.inputs[0]) if node.type == "Cast" else node

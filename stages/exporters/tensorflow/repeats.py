@@ -10,17 +10,7 @@ import numpy as np
 from tf2onnx import utils
 from tf2onnx.optimizer.optimizer_base import GraphOptimizerBase
 
-_PRIMES = (100003, 100019, 100043, 100049, 100057)
-# As the sizes of a shape are taken apart, multiplied, and put together.
-_OF_NUMBERS: dict[str, Any] = {
-    "Cast": lambda numbers: numbers,
-    "Concat": lambda *parts: np.concatenate(parts),
-    "Mul": np.multiply,
-    "Reshape": np.reshape,
-    "Slice": lambda numbers, start, end, _axes, step=(1,): numbers[start[0] : end[0] : step[0]],
-    "Squeeze": lambda numbers, axes: np.squeeze(numbers, tuple(axes)),
-    "Unsqueeze": lambda numbers, axes: np.expand_dims(numbers, tuple(axes)),
-}
+from stages.exporters.tensorflow import sizes as shapes
 
 
 class Repeats(GraphOptimizerBase):
@@ -70,7 +60,7 @@ def _factors(graph: Any, node: Any) -> list[int] | None:
     split = tile.inputs[0]
     source = split.input[0]
     sizes, found = graph.get_shape(source), graph.get_shape(node.output[0])
-    axes, times = _numbers(split.inputs[1]), _numbers(tile.inputs[1])
+    axes, times = shapes.numbers(split.inputs[1]), shapes.numbers(tile.inputs[1])
     if axes is None or times is None or len(axes) != 1 or not sizes or not found:
         return None
     axis, dtype = axes[0] % len(times), graph.get_dtype(source)
@@ -80,28 +70,6 @@ def _factors(graph: Any, node: Any) -> list[int] | None:
     wanted = [size if size < 0 else size * by for size, by in zip(sizes, factors, strict=True)]
     # One unknown size, such as the batch, follows from the others.
     follows = found == wanted and wanted.count(-1) <= 1
-    return factors if follows or _asks(node, source, sizes, factors) else None
-
-
-def _asks(node: Any, source: str, sizes: list[int], factors: list[int]) -> bool:
-    """Whether a Reshape is to the sizes of `source` by the factors.
-
-    In the place of unknown ones stand primes, as a product has but one set of prime factors.
-    """
-    trial = [prime if size < 0 else size for size, prime in zip(sizes, _PRIMES, strict=False)]
-    asked = _numbers(node.inputs[1], source, np.array(trial))
-    return asked is not None and list(asked) == [
-        a * b for a, b in zip(trial, factors, strict=False)
-    ]
-
-
-def _numbers(node: Any, source: str = "", sizes: Any = None) -> Any:
-    """What a node gives where `source` has these sizes, or None."""
-    if node.is_const():
-        return node.get_tensor_value(as_list=False)
-    if node.type == "Shape" and node.input[0] == source:
-        return sizes
-    if node.type not in _OF_NUMBERS:
-        return None
-    given = [_numbers(one, source, sizes) for one in node.inputs]
-    return None if any(one is None for one in given) else _OF_NUMBERS[node.type](*given)
+    tried = shapes.trial(sizes)
+    asked = [size * by for size, by in zip(tried, factors, strict=True)]
+    return factors if follows or shapes.asked(node, source, tried) == asked else None
